@@ -1,0 +1,27 @@
+"""Progress bars that reach the terminal, also from inside a notebook that Papermill runs.
+
+An executed notebook is a result that must not depend on the clock, so under Papermill the bar is
+written past the kernel's captured streams to the terminal that started the run.
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import TextIO
+
+from tqdm import tqdm
+
+UNDER_PAPERMILL = "IRLVLA_UNDER_PAPERMILL"  # set by papermill_engine.StageEngine
+
+
+def terminal() -> TextIO:
+    """The stream for progress: standard error, or the terminal behind it when Papermill runs the notebook."""
+    behind_kernel = getattr(sys.stderr, "_original_stdstream_copy", None)  # ipykernel keeps the real descriptor there
+    if os.environ.get(UNDER_PAPERMILL) and behind_kernel is not None:
+        return os.fdopen(os.dup(behind_kernel), "w")
+    return sys.stderr
+
+
+def progress(iterable: Iterable | None, desc: str, total: int | None = None) -> tqdm:
+    """`iterable` with a plain bar that shows rate and time left; `.set_postfix(loss=...)` adds figures."""
+    return tqdm(iterable, desc=desc, total=total, file=terminal(), mininterval=1.0, dynamic_ncols=True)
