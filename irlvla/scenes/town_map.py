@@ -27,6 +27,7 @@ class Lane:
     speed_limit_mps: float  # NaN where the map has none
     predecessors: tuple[str, ...]  # connectors of a lane, the lane of a connector
     successors: tuple[str, ...]
+    has_traffic_light: bool = False  # connectors: a light governs it (the map names its stop line)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Layer:
         return np.sort(self.tree.query(shapely.Point(xy), predicate="dwithin", distance=radius_m))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity, so that caches can be keyed by the map
 class TownMap:
     """One map. `layers` has every name of LAYERS (empty layers included)."""
 
