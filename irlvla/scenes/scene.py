@@ -48,7 +48,7 @@ class Tracks:
 class Scene:
     """F frames 0.5 s apart, the present one at index `now`; frames after it are the logged future (may be absent)."""
 
-    token: str  # token of the present frame (original) or of the synthetic scene's file
+    token: str  # of the present frame: 16 characters, 17 of a synthetic scene
     log_name: str
     is_synthetic: bool
     timestamp_us: NDArray[np.int64]  # (F,)
@@ -79,7 +79,8 @@ class Scene:
         Raises ValueError if fewer than T future frames are stored.
         """
         if self.num_future_frames < PLAN_POSES:
-            raise ValueError(f"scene {self.token}: {self.num_future_frames} future frames stored, a plan needs {PLAN_POSES}")
+            found = self.num_future_frames
+            raise ValueError(f"scene {self.token}: {found} future frames stored, a plan needs {PLAN_POSES}")
         future = self.ego_poses[self.now + 1 : self.now + 1 + PLAN_POSES]
         return local_from_global(self.ego_pose, future)
 

@@ -53,4 +53,6 @@ class TownMap:
     name: str
     lanes: dict[str, Lane] = field(repr=False)
     layers: dict[str, Layer] = field(repr=False)
-    roadblock_lanes: dict[str, tuple[str, ...]] = field(repr=False)  # lanes of a roadblock (or connector), leftmost first
+    roadblock_lanes: dict[str, tuple[str, ...]] = field(
+        repr=False
+    )  # of roadblocks and their connectors, leftmost first
