@@ -167,12 +167,14 @@ def _lane_connectors(
     limits = _column(path, "lane_connectors", table, "speed_limit_mps").to_numpy(dtype=float)
     sources = _optional_ids(path, "lane_connectors", table, "exit_lane_fid")
     targets = _optional_ids(path, "lane_connectors", table, "entry_lane_fid")
+    lights = _column(path, "lane_connectors", table, "traffic_light_stop_line_fids").fillna("").astype(str) != ""
     connectors = {}
-    for id, group, limit, source, target in zip(table.index.astype(str), groups, limits, sources, targets, strict=True):
+    rows = zip(table.index.astype(str), groups, limits, sources, targets, lights.tolist(), strict=True)
+    for id, group, limit, source, target, light in rows:
         if id not in polygon_of:
             raise ValueError(f"{path}: layer {LAYER_TABLES['LANE_CONNECTOR']} has no polygon for lane connector {id}")
         neighbours = [(lane,) if lane else () for lane in (source, target)]
-        connectors[id] = Lane(id, True, group, _centerline(path, lines, id), polygon_of[id], limit, *neighbours)
+        connectors[id] = Lane(id, True, group, _centerline(path, lines, id), polygon_of[id], limit, *neighbours, light)
     return connectors
 
 
