@@ -1,0 +1,249 @@
+"""PPO on the denoising chain: each formula against a hand computation or a reference, the loop on a toy bandit."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.distributions import MultivariateNormal, Normal
+
+from irlvla import PLAN_POSES, ppo, reinforcement
+from irlvla.ppo import Transitions
+
+torch.set_num_threads(1)
+
+
+def random_transitions(generator: torch.Generator, shape=(2, 3, 4, 2), std=(0.3, 0.2)) -> Transitions:
+    mean = torch.randn(*shape, PLAN_POSES, 3, generator=generator)
+    return Transitions(mean, torch.tensor(std), torch.randn(shape[:3], generator=generator))
+
+
+# ------------------------------------------------------------------ probabilities
+
+
+def test_log_prob_is_that_of_torch_distributions_up_to_the_constant_of_the_scale():
+    generator = torch.Generator().manual_seed(0)
+    t = random_transitions(generator)
+    noise = torch.randn(t.mean.shape, generator=generator).clamp(-2, 2)  # inside the clamp
+    std = t.std[:, None, None]
+    plans = torch.cat([torch.zeros_like(t.mean[:, :, :, :1]), t.mean + std * noise], dim=3)
+    expected = (Normal(t.mean, std.expand_as(t.mean)).log_prob(plans[:, :, :, 1:]) + std.log()).mean(dim=(-2, -1))
+    torch.testing.assert_close(ppo.chain_log_prob(plans, t, torch.eye(PLAN_POSES)), expected)
+
+
+def test_log_prob_with_smooth_noise_is_that_of_the_multivariate_normal():
+    generator = torch.Generator().manual_seed(1)
+    factor = ppo.noise_factor(PLAN_POSES, 3.0)
+    t = random_transitions(generator, shape=(1, 1, 1, 1), std=(0.3,))
+    white = torch.randn(PLAN_POSES, 3, generator=generator).clamp(-2, 2)
+    sample = t.mean[0, 0, 0, 0] + 0.3 * factor @ white
+    plans = torch.stack([torch.zeros_like(sample), sample])[None, None, None]
+    reference = MultivariateNormal(t.mean[0, 0, 0, 0].double().T, scale_tril=0.3 * factor.double())
+    constant = PLAN_POSES * math.log(0.3) + factor.double().diagonal().log().sum()
+    expected = (reference.log_prob(sample.double().T) + constant).sum() / (3 * PLAN_POSES)
+    assert ppo.chain_log_prob(plans, t, factor).item() == pytest.approx(expected.item(), rel=1e-3)
+
+
+def test_log_prob_of_a_far_sample_is_clamped_per_dimension():
+    t = Transitions(torch.zeros(1, 1, 1, 1, PLAN_POSES, 3), torch.ones(1), torch.zeros(1, 1, 1))
+    plans = torch.zeros(1, 1, 1, 2, PLAN_POSES, 3)
+    plans[..., 1, 0, 0] = 100.0
+    at_mean = -0.5 * math.log(2 * math.pi)
+    expected = (-5.0 + (3 * PLAN_POSES - 1) * at_mean) / (3 * PLAN_POSES)
+    assert ppo.chain_log_prob(plans, t, torch.eye(PLAN_POSES)).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_smooth_noise_grows_with_time_and_moves_neighbours_together():
+    factor = ppo.noise_factor(PLAN_POSES, 3.0)
+    covariance = factor @ factor.T
+    std = covariance.diagonal().sqrt()
+    assert (std.diff() > 0).all() and std[-1].item() == pytest.approx(1.0, abs=0.01)
+    assert (covariance / (std[:, None] * std))[3, 4] > 0.9
+    torch.testing.assert_close(ppo.noise_factor(PLAN_POSES, 0), torch.eye(PLAN_POSES))
+
+
+# ------------------------------------------------------------------ advantages
+
+
+def test_group_advantage_equals_the_brute_force_over_scenes_and_anchors():
+    rewards = torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(0))
+    advantage = ppo.group_advantage(rewards)
+    for b, g, k in itertools.product(range(2), range(3), range(4)):
+        others = [rewards[b, i, k].item() for i in range(3)]
+        assert advantage[b, g, k].item() == pytest.approx(rewards[b, g, k].item() - sum(others) / 3, abs=1e-6)
+
+
+def test_group_advantage_of_a_single_sample_is_refused():
+    with pytest.raises(ValueError, match="at least two"):
+        ppo.group_advantage(torch.zeros(2, 1, 4))
+
+
+def test_critic_advantage_equals_the_brute_force():
+    generator = torch.Generator().manual_seed(0)
+    rewards, values = torch.rand(2, 3, 4, generator=generator), torch.rand(2, 4, generator=generator)
+    advantage = ppo.critic_advantage(rewards, values)
+    for b, g, k in itertools.product(range(2), range(3), range(4)):
+        assert advantage[b, g, k] == rewards[b, g, k] - values[b, k]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(1e-3, 1e3), st.integers(0, 100))
+def test_normalised_advantage_has_unit_size_and_keeps_its_signs_at_any_scale(scale, seed):
+    generator = torch.Generator().manual_seed(seed)
+    advantage = scale * torch.randn(2, 3, 4, generator=generator)
+    weight = torch.rand(2, 3, 4, generator=generator)
+    normal = ppo.normalise(advantage, weight)
+    assert ((weight * normal**2).sum() / weight.sum()).item() == pytest.approx(1.0, rel=1e-3)
+    assert (normal.sign() == advantage.sign()).all()
+
+
+def test_later_steps_count_more_and_may_move_further():
+    torch.testing.assert_close(ppo.step_discount(3, 0.5), torch.tensor([0.25, 0.5, 1.0]))
+    clip = ppo.clip_range(4, 0.001, 0.01)
+    assert (clip.diff() > 0).all() and clip[0].item() == pytest.approx(0.001) and clip[-1].item() == pytest.approx(0.01)
+    assert ppo.clip_range(1, 0.001, 0.01).item() == pytest.approx(0.01)
+
+
+# ------------------------------------------------------------------ losses
+
+
+def hand_case(log_ratio: float) -> tuple[torch.Tensor, ...]:
+    """One scene, one sample, two anchors, two steps: advantages 2 and -1, weights 3/4 and 1/4."""
+    old = torch.full((1, 1, 2, 2), -1.0)
+    new = (old + log_ratio).requires_grad_()
+    advantage, weight = torch.tensor([[[2.0, -1.0]]]), torch.tensor([[[0.75, 0.25]]])
+    return new, old, advantage, weight, torch.tensor([0.5, 1.0]), torch.tensor([0.1, 0.2])
+
+
+def test_policy_loss_at_ratio_one_is_minus_the_discounted_weighted_advantage():
+    new, *rest = hand_case(0.0)
+    result = ppo.policy_loss(new, *rest)
+    result["loss"].backward()
+    weighted = 0.75 * 2.0 + 0.25 * -1.0
+    assert result["loss"].item() == pytest.approx(-weighted * (0.5 + 1.0) / 2)
+    assert result["approx_kl"].item() == 0 and result["clipfrac"].item() == 0
+    # At ratio 1 the gradient is that of the policy gradient: -weight x advantage x discount, averaged over two steps.
+    expected = -torch.tensor([[[[0.75 * 2 * 0.5, 0.75 * 2], [0.25 * -1 * 0.5, 0.25 * -1]]]]) / 2
+    torch.testing.assert_close(new.grad, expected)
+
+
+def test_policy_loss_off_ratio_is_clipped_only_where_that_is_pessimistic():
+    ratio = 1.3
+    new, *rest = hand_case(math.log(ratio))
+    result = ppo.policy_loss(new, *rest)
+    result["loss"].backward()
+    good = 0.75 * 2 * (0.5 * 1.1 + 1.0 * 1.2)  # gains beyond the range are cut off
+    bad = 0.25 * -1 * (0.5 * ratio + 1.0 * ratio)  # losses count in full
+    assert result["loss"].item() == pytest.approx(-(good + bad) / 2, rel=1e-5)
+    assert result["clipfrac"].item() == 1.0
+    assert result["approx_kl"].item() == pytest.approx(ratio - 1 - math.log(ratio), rel=1e-4)
+    assert (new.grad[0, 0, 0] == 0).all() and (new.grad[0, 0, 1] > 0).all()
+
+
+def test_choice_loss_at_the_old_choice_is_the_exact_policy_gradient():
+    logits = torch.tensor([[[0.3, -0.2, 1.0]]], requires_grad=True)
+    rewards = torch.tensor([[[1.0, 0.0, 0.5]]])
+    p = logits.detach().softmax(-1)
+    advantage = rewards - (p * rewards).sum()
+    ppo.choice_loss(logits, logits.detach(), advantage, 0.2)["loss"].backward()
+    torch.testing.assert_close(logits.grad, -p * advantage)  # d/dlogits of -sum_k p_k r_k
+
+
+def test_value_loss_is_half_the_squared_error_to_every_sample():
+    values, rewards = torch.tensor([[0.5, 1.0]]), torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])
+    assert ppo.value_loss(values, rewards)["loss"].item() == pytest.approx(0.5 * (0.25 + 0.25 + 0.0 + 1.0) / 4)
+
+
+def test_behaviour_cloning_loss_is_the_kl_divergence_of_torch_distributions():
+    generator = torch.Generator().manual_seed(0)
+    new, old = random_transitions(generator), random_transitions(generator)
+    weight = torch.full(new.logits.shape, 1 / 4)
+    std = new.std[:, None, None].expand_as(new.mean)
+    steps = torch.distributions.kl_divergence(Normal(old.mean, std), Normal(new.mean, std)).mean()
+    categorical = torch.distributions.Categorical
+    choice = torch.distributions.kl_divergence(categorical(logits=old.logits), categorical(logits=new.logits)).mean()
+    result = ppo.behaviour_cloning_loss(new, old, weight, torch.eye(PLAN_POSES))
+    assert result["steps"].item() == pytest.approx(steps.item(), rel=1e-5)
+    assert result["choice"].item() == pytest.approx(choice.item(), rel=1e-5)
+
+
+def test_explained_variance_is_one_for_a_perfect_critic_zero_for_a_constant_and_nan_for_constant_rewards():
+    rewards = torch.rand(50, generator=torch.Generator().manual_seed(0))
+    assert ppo.explained_variance(rewards, rewards) == pytest.approx(1.0)
+    assert ppo.explained_variance(torch.full((50,), 0.3), rewards) == pytest.approx(0.0, abs=1e-5)
+    assert math.isnan(ppo.explained_variance(rewards, torch.ones(50)))
+
+
+# ------------------------------------------------------------------ the loop
+
+
+class Bandit(nn.Module):
+    """Two anchors, each a learned plan towards which two steps move; the scene's token decides which anchor pays."""
+
+    num_anchors, num_steps = 2, 2
+
+    def __init__(self):
+        super().__init__()
+        self.targets = nn.Parameter(torch.zeros(2, PLAN_POSES, 3))
+        self.score = nn.Linear(2, 2)
+
+    def start(self, noise):
+        return 0.1 * noise
+
+    def step(self, tokens, plans, step):
+        groups = plans.unflatten(1, (-1, 2))
+        mean = groups + 0.7 * (self.targets - groups)
+        logits = self.score(tokens["status"][:, 0])[:, None].expand(groups.shape[:3])
+        return mean.flatten(1, 2), torch.tensor(0.3), logits.flatten(1, 2)
+
+    def metres(self, plans):
+        return plans
+
+
+def bandit_run(baseline: str, cloning_weight: float = 0.0):
+    torch.manual_seed(0)
+    side = torch.tensor([-1.0, 1.0]).repeat(16)
+    status = torch.stack([side, -side], dim=-1)[:, None]
+    policy, critic = Bandit(), reinforcement.Critic(2, ("status",), 2)
+    optimum = torch.stack([torch.full((PLAN_POSES, 3), 1.0), torch.full((PLAN_POSES, 3), -0.5)])
+
+    def reward(scenes, plans):
+        groups = plans.unflatten(1, (-1, 2))
+        quality = torch.exp(-((groups - optimum) ** 2).mean(dim=(-2, -1)))
+        pays = torch.stack([side[scenes] < 0, side[scenes] > 0], dim=-1)
+        return (quality * (0.2 + 0.8 * pays[:, None])).flatten(1, 2)
+
+    steps = reinforcement.Settings(
+        iterations=100, scenes_per_iteration=16, samples=8, epochs=3, minibatch_scenes=8, trained_steps=2,
+        baseline=baseline, gamma=0.99, clip_first=0.05, clip_last=0.1, choice_clip=0.2, target_kl=0.5,
+        noise_length_poses=0.0, learning_rate=0.02, critic_learning_rate=0.01, cloning_weight=cloning_weight,
+        max_grad_norm=10.0,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    history = list(reinforcement.train(policy, critic, reward, {"status": status}, steps, generator))
+    return policy, optimum, history
+
+
+@pytest.mark.parametrize("baseline", ["group", "critic"])
+def test_ppo_finds_the_optimum_of_a_bandit(baseline):
+    policy, optimum, history = bandit_run(baseline)
+    assert (policy.targets - optimum).abs().mean() < 0.15  # 0.75 at the start
+    left, right = policy.score(torch.tensor([[-1.0, 1.0], [1.0, -1.0]])).softmax(-1)
+    assert left[0] > 0.9 and right[1] > 0.9
+    assert history[-1]["reward_chosen"] > history[0]["reward_chosen"] + 0.2
+    assert history[0]["kl_to_il"] < history[-1]["kl_to_il"]
+
+
+def test_behaviour_cloning_holds_the_policy_near_imitation():
+    free, _, _ = bandit_run("group")
+    held, _, _ = bandit_run("group", cloning_weight=10.0)
+    assert held.targets.abs().mean() < 0.3 * free.targets.abs().mean()
+
+
+def test_a_second_run_from_the_same_seed_gives_the_same_bits():
+    first, _, history = bandit_run("critic")
+    second, _, again = bandit_run("critic")
+    assert torch.equal(first.targets, second.targets) and history == again
