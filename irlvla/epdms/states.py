@@ -1,0 +1,55 @@
+"""Columns of an ego state and the ego's box: what drive, areas, collisions and comfort share."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irlvla import vehicle
+
+Array = NDArray[np.float64]
+
+NUM_STATES = 41  # scoring grid, t = 0 ... 4 s
+STEP_S = 0.1
+
+# Global rear-axle pose; velocity and acceleration in body axes at the rear axle; front wheel; body rotation.
+X, Y, HEADING, VX, VY, AX, AY, STEERING, STEERING_RATE, YAW_RATE, YAW_ACCELERATION = range(11)
+NUM_COLUMNS = 11
+
+
+def check(name: str, array: Array, shape: tuple[int | None, ...]) -> Array:
+    """`array` as float64.
+
+    Raises ValueError naming the field if its shape is not `shape` (None: any size) or a value is not finite.
+    """
+    array = np.asarray(array, dtype=np.float64)
+    if array.ndim != len(shape) or any(want is not None and want != got for want, got in zip(shape, array.shape)):
+        wanted = tuple("any" if size is None else size for size in shape)
+        raise ValueError(f"{name}: shape {array.shape}, expected {wanted}")
+    if not np.isfinite(array).all():
+        first = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(f"{name}: not finite at index {first}: {array[first]}")
+    return array
+
+
+def box_corners(centers: Array, headings: Array, lengths_m: Array, widths_m: Array) -> Array:
+    """Corners (..., 4, 2) of boxes at `centers` (..., 2): front left, rear left, rear right, front right.
+
+    Contact of boxes is decided exactly on these numbers, so the order of operations follows nuPlan's:
+    centre + (lateral part + longitudinal part), the lateral direction being heading + pi / 2.
+    """
+    ahead = np.stack([np.cos(headings), np.sin(headings)], axis=-1)[..., None, :]
+    left = np.stack([np.cos(headings + np.pi / 2), np.sin(headings + np.pi / 2)], axis=-1)[..., None, :]
+    half_length = np.asarray(lengths_m)[..., None, None] / 2 * np.array([1.0, -1.0, -1.0, 1.0])[:, None]
+    half_width = np.asarray(widths_m)[..., None, None] / 2 * np.array([1.0, 1.0, -1.0, -1.0])[:, None]
+    return centers[..., None, :] + (half_width * left + half_length * ahead)
+
+
+def ego_centers(states: Array) -> Array:
+    """Box centres (..., 2) of states (..., 11), global frame."""
+    heading = states[..., HEADING]
+    ahead = vehicle.REAR_AXLE_TO_CENTER_M * np.stack([np.cos(heading), np.sin(heading)], axis=-1)
+    return states[..., [X, Y]] + ahead
+
+
+def ego_corners(states: Array) -> Array:
+    """Corners (..., 4, 2) of the ego's box, in the order of `box_corners`."""
+    return box_corners(ego_centers(states), states[..., HEADING], vehicle.LENGTH_M, vehicle.WIDTH_M)
