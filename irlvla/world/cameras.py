@@ -5,7 +5,6 @@ their back faces left out. Only what crosses the near plane is clipped. The scen
 Light, ground and paint colours are drawn from the names of log and track, so that no colour tells what will happen.
 """
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,10 +15,18 @@ from numpy.typing import NDArray
 
 from irlvla.geometry import box_corners, rotate
 from irlvla.scenes.scene import Scene
+from irlvla.world.looks import Look, grain, look_of, paints_of
 from irlvla.world.rig import POSITION_M, camera_for_size
 from irlvla.world.shapes import ACCENT, COLOURS, FIXED_COLOURS, LUMINOUS, MODELS, PAINT
 from irlvla.world.street import (
-    GROUND_LAYERS, RADIUS_M, SIGNAL_HEIGHT_M, SIGNAL_SIZE_M, Rings, Street, Things, join, street_near,
+    GROUND_LAYERS,
+    RADIUS_M,
+    SIGNAL_HEIGHT_M,
+    SIGNAL_SIZE_M,
+    Rings,
+    Street,
+    Things,
+    street_near,
 )  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -32,20 +39,6 @@ HAZE_M = 260.0  # distance over which colours fade into the horizon
 BRAKING_MPS2, STANDING_MPS = -0.6, 0.3  # brake lamps are on beyond either
 TRUCK_LENGTH_M, TRUCK_HEIGHT_M = 6.3, 2.2  # vehicles above either get the box-shaped model
 GRAIN_M = 0.12  # texture cell on the ground
-CAR_PAINTS = ((236, 236, 232), (30, 32, 36), (150, 154, 160), (86, 90, 98), (36, 62, 120), (152, 28, 32), (196, 186, 160),
-              (44, 92, 70), (70, 120, 170))  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Look:
-    """Colours (RGB) and light of a log."""
-
-    sky: Array
-    horizon: Array
-    ground: Array
-    layers: dict[str, Array]  # by name of GROUND_LAYERS, and "shadow"
-    to_sun: Array  # (3,) unit vector, global axes
-    ambient: float
 
 
 @dataclass(frozen=True)
@@ -63,7 +56,7 @@ def render(
     scene: Scene, cameras: Sequence[str] = ("CAM_F0", "CAM_L0", "CAM_R0"), height: int = 256, width: int = 704
 ) -> Image:
     """(C, height, width, 3) RGB views of the scene's present moment from its present ego pose."""
-    look = _look(scene.log_name)
+    look = look_of(scene.log_name)
     street = street_near(scene.town_map, scene.ego_pose[:2])
     moving = _road_users(scene)
     solids = [
@@ -106,7 +99,7 @@ def _backdrop(look: Look, intrinsics: Array, height: int, width: int) -> Image:
     rows = np.concatenate([look.sky + share * (look.horizon - look.sky), np.tile(look.ground, (height - horizon, 1))])
     fade = np.exp(-np.arange(height - horizon) / (0.04 * height))[:, None] * 0.6
     rows[horizon:] += fade * (look.horizon - rows[horizon:])
-    return np.ascontiguousarray(np.broadcast_to(rows[:, None], (height, width, 3)).astype(np.uint8))
+    return cv2.resize(rows[:, None].astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
 
 
 def clip_rings(points: Array, offsets: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
@@ -244,19 +237,9 @@ def _road_users(scene: Scene) -> Things:
         kind = tracks.categories[i]
         model = kind if kind != "vehicle" else ("truck" if is_truck[i] else "car") + ("_braking" if braking[i] else "")
         models.append(model)
-        colours[index] = _paints(f"{scene.log_name}/{tracks.tokens[i]}", kind)
+        colours[index] = paints_of(f"{scene.log_name}/{tracks.tokens[i]}", kind)
     bottom = tracks.z_m[now, seen] - size[seen, 2] / 2
     return Things(tuple(models), tracks.poses[now, seen], bottom, size[seen], colours[:, 0], colours[:, 1])
-
-
-@lru_cache(maxsize=4096)
-def _paints(name: str, kind: str) -> Array:
-    """(2, 3) paint and accent of an object, drawn from its name."""
-    rng = np.random.default_rng(zlib.crc32(name.encode()))
-    if kind == "vehicle":
-        paint = np.array(CAR_PAINTS[rng.integers(len(CAR_PAINTS))]) + rng.normal(0, 8, 3)
-        return np.clip([paint, 0.7 * paint + 40], 0, 255)
-    return rng.uniform(30, 225, (2, 3))
 
 
 def _signals(scene: Scene, street: Street) -> Things:
@@ -272,44 +255,9 @@ def _shadows(things: Things) -> Rings:
     return Rings(corners.reshape(-1, 2), np.arange(len(corners) + 1) * 4)
 
 
-@lru_cache(maxsize=256)
-def _look(log_name: str) -> Look:
-    rng = np.random.default_rng(zlib.crc32(log_name.encode()))
-    skies = (((96, 148, 214), (206, 222, 236)), ((150, 160, 172), (208, 212, 216)), ((112, 132, 176), (240, 214, 186)))
-    grounds = ((116, 136, 92), (136, 134, 104), (150, 146, 138), (104, 124, 84))
-    sky, horizon = np.array(skies[rng.integers(len(skies))], dtype=float) + rng.normal(0, 5, (2, 3))
-    road = rng.uniform(82, 112) + rng.normal(0, 2.5, 3)
-    azimuth, elevation = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.1)
-    layers = {
-        "walkway": rng.uniform(158, 184) + rng.normal(0, 5, 3), "curb": rng.uniform(186, 206) + rng.normal(0, 3, 3),
-        "road": road, "carpark": road * 1.12, "crosswalk": rng.uniform(218, 240) + np.zeros(3),
-        "marking": rng.uniform(220, 242) + np.zeros(3), "shadow": road * 0.52,
-    }  # fmt: skip
-    return Look(
-        sky=np.clip(sky, 0, 255),
-        horizon=np.clip(horizon, 0, 255),
-        ground=np.array(grounds[rng.integers(len(grounds))]) + rng.normal(0, 6, 3),
-        layers=layers,
-        to_sun=np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]),
-        ambient=rng.uniform(0.55, 0.68),
-    )
-
-
-@lru_cache(maxsize=1)
-def _grain() -> NDArray[np.float32]:
-    """(512, 512) periodic noise in about [-1, 1]: fine grain on larger patches."""
-    rng = np.random.default_rng(0)
-    octaves = []
-    for sigma in (0.8, 3.0, 14.0):
-        noise = np.tile(rng.standard_normal((512, 512)).astype(np.float32), (3, 3))
-        noise = cv2.GaussianBlur(noise, (0, 0), sigma)[512:1024, 512:1024]
-        octaves.append(noise / noise.std())
-    return np.ascontiguousarray(np.clip(0.3 * sum(octaves), -1, 1))
-
-
 @lru_cache(maxsize=32)
 def _ground_rays(name: str, height: int, width: int) -> tuple[int, NDArray[np.float32], NDArray[np.float32]]:
-    """First row below the horizon, ego-frame road points (2, rows, width) of its pixels on, strength of the grain there."""
+    """First row below the horizon; from it on, ego-frame road points (2, rows, width) and strength of the grain."""
     intrinsics, ego_from_camera = camera_for_size(name, height, width)
     first = max(int(np.ceil(intrinsics[1, 2] + 1)), 0)
     u, v = np.meshgrid(np.arange(width) + 0.5, np.arange(first, height) + 0.5)
@@ -327,7 +275,7 @@ def _add_grain(image: Image, ego_pose: Array, name: str) -> None:
     first, (x, y), strength = _ground_rays(name, *image.shape[:2])
     cos, sin = np.float32(np.cos(ego_pose[2]) / GRAIN_M), np.float32(np.sin(ego_pose[2]) / GRAIN_M)
     start = np.float32(np.mod(ego_pose[:2] / GRAIN_M, 512))
-    noise = cv2.remap(_grain(), cos * x - sin * y + start[0], sin * x + cos * y + start[1], cv2.INTER_LINEAR,
+    noise = cv2.remap(grain(), cos * x - sin * y + start[0], sin * x + cos * y + start[1], cv2.INTER_LINEAR,
                       borderMode=cv2.BORDER_WRAP)  # fmt: skip
     ground = image[first:].astype(np.float32)
     ground *= (1 + noise * strength)[..., None]

@@ -68,12 +68,17 @@ def box(x: tuple, y: tuple, z: tuple, colour: str) -> Model:
     return frustum((*x, *y, z[0]), (*x, *y, z[1]), colour)
 
 
-def inset(block: Model, face: int, across: tuple, up: tuple, colour: str) -> Model:
-    """A quad on a block's face, in shares of the face: `across` from its first corner to its second, `up` likewise."""
-    a, b, c, d = block.corners[face, :4]
-    point = lambda s, t: (1 - t) * ((1 - s) * a + s * b) + t * ((1 - s) * d + s * c)  # noqa: E731
-    (s0, s1), (t0, t1) = across, up
-    return _model([[point(s0, t0), point(s1, t0), point(s1, t1), point(s0, t1)]], [colour])
+def details(block: Model, rows: list[tuple]) -> Model:
+    """Quads on a block's faces: rows of (face, across, up, colour).
+
+    `across` and `up` are intervals in shares of the face, from its first corner to its second and from bottom to top.
+    """
+    faces = []
+    for face, (s0, s1), (t0, t1), _ in rows:
+        a, b, c, d = block.corners[face, :4]
+        point = lambda s, t: (1 - t) * ((1 - s) * a + s * b) + t * ((1 - s) * d + s * c)  # noqa: E731, B023
+        faces.append([point(s0, t0), point(s1, t0), point(s1, t1), point(s0, t1)])
+    return _model(faces, [colour for *_, colour in rows])
 
 
 def disc(center: tuple, radius: tuple, normal: str, colour: str) -> Model:
@@ -86,49 +91,59 @@ def disc(center: tuple, radius: tuple, normal: str, colour: str) -> Model:
 
 
 def _wheels(xs: tuple, radius: tuple) -> Model:
-    parts = [
-        disc((x, side * 0.501, radius[1]), radius, f"{'+' if side > 0 else '-'}y", "tyre")
-        for x in xs
-        for side in (1, -1)
-    ]
+    sides = ((1, "+y"), (-1, "-y"))
+    parts = [disc((x, side * 0.501, radius[1]), radius, normal, "tyre") for x in xs for side, normal in sides]
     return sum(parts[1:], parts[0])
 
 
-FRONT, REAR, LEFT, RIGHT, TOP = range(5)
+FRONT, REAR, LEFT, RIGHT = SIDES = range(4)  # faces of a block, in the order of `frustum`
 
 
 def car(braking: bool) -> Model:
     """Saloon or estate car."""
-    body = frustum((-0.5, 0.5, -0.5, 0.5, 0.16), (-0.49, 0.48, -0.48, 0.48, 0.60), "paint")
-    cabin = frustum((-0.44, 0.24, -0.46, 0.46, 0.60), (-0.34, 0.08, -0.37, 0.37, 1.0), "paint")
     lamp = "brake_lamp" if braking else "rear_lamp"
-    details = (
-        inset(body, REAR, (0.03, 0.23), (0.55, 0.88), lamp) + inset(body, REAR, (0.77, 0.97), (0.55, 0.88), lamp)
-        + inset(body, REAR, (0.36, 0.64), (0.32, 0.56), "plate") + inset(body, REAR, (0, 1), (0, 0.18), "trim")
-        + inset(body, FRONT, (0.04, 0.22), (0.50, 0.80), "head_lamp") + inset(body, FRONT, (0.78, 0.96), (0.50, 0.80), "head_lamp")
-        + inset(body, FRONT, (0.28, 0.72), (0.30, 0.62), "trim") + inset(body, FRONT, (0, 1), (0, 0.18), "trim")
-    )  # fmt: skip
-    windows = (
-        inset(cabin, FRONT, (0.05, 0.95), (0.06, 0.92), "glass") + inset(cabin, REAR, (0.08, 0.92), (0.14, 0.88), "glass")
-        + inset(cabin, LEFT, (0.08, 0.48), (0.10, 0.84), "glass") + inset(cabin, LEFT, (0.54, 0.92), (0.10, 0.84), "glass")
-        + inset(cabin, RIGHT, (0.08, 0.46), (0.10, 0.84), "glass") + inset(cabin, RIGHT, (0.52, 0.92), (0.10, 0.84), "glass")
-    )  # fmt: skip
-    return body + details + _wheels((-0.30, 0.30), (0.072, 0.20)) + cabin + windows
+    body = frustum((-0.5, 0.5, -0.5, 0.5, 0.16), (-0.49, 0.48, -0.48, 0.48, 0.60), "paint")
+    on_body = [
+        (REAR, (0.03, 0.23), (0.55, 0.88), lamp),
+        (REAR, (0.77, 0.97), (0.55, 0.88), lamp),
+        (REAR, (0.36, 0.64), (0.32, 0.56), "plate"),
+        (REAR, (0, 1), (0, 0.18), "trim"),
+        (FRONT, (0.04, 0.22), (0.50, 0.80), "head_lamp"),
+        (FRONT, (0.78, 0.96), (0.50, 0.80), "head_lamp"),
+        (FRONT, (0.28, 0.72), (0.30, 0.62), "trim"),
+        (FRONT, (0, 1), (0, 0.18), "trim"),
+    ]
+    cabin = frustum((-0.44, 0.24, -0.46, 0.46, 0.60), (-0.34, 0.08, -0.37, 0.37, 1.0), "paint")
+    on_cabin = [
+        (FRONT, (0.05, 0.95), (0.06, 0.92), "glass"),
+        (REAR, (0.08, 0.92), (0.14, 0.88), "glass"),
+        (LEFT, (0.08, 0.48), (0.10, 0.84), "glass"),
+        (LEFT, (0.54, 0.92), (0.10, 0.84), "glass"),
+        (RIGHT, (0.08, 0.46), (0.10, 0.84), "glass"),
+        (RIGHT, (0.52, 0.92), (0.10, 0.84), "glass"),
+    ]
+    wheels = _wheels((-0.30, 0.30), (0.072, 0.20))
+    return body + details(body, on_body) + wheels + cabin + details(cabin, on_cabin)
 
 
 def truck(braking: bool) -> Model:
     """Van, lorry or bus: a box with a window band."""
-    body = frustum((-0.5, 0.5, -0.5, 0.5, 0.12), (-0.5, 0.49, -0.49, 0.49, 1.0), "paint")
     lamp = "brake_lamp" if braking else "rear_lamp"
-    details = (
-        inset(body, REAR, (0.03, 0.17), (0.10, 0.30), lamp) + inset(body, REAR, (0.83, 0.97), (0.10, 0.30), lamp)
-        + inset(body, REAR, (0.12, 0.88), (0.52, 0.88), "glass") + inset(body, REAR, (0, 1), (0, 0.06), "trim")
-        + inset(body, FRONT, (0.06, 0.94), (0.42, 0.88), "glass") + inset(body, FRONT, (0.04, 0.20), (0.10, 0.24), "head_lamp")
-        + inset(body, FRONT, (0.80, 0.96), (0.10, 0.24), "head_lamp")
-        + inset(body, LEFT, (0.03, 0.24), (0.50, 0.86), "glass") + inset(body, RIGHT, (0.76, 0.97), (0.50, 0.86), "glass")
-        + inset(body, LEFT, (0.27, 0.97), (0.62, 0.86), "accent") + inset(body, RIGHT, (0.03, 0.73), (0.62, 0.86), "accent")
-    )  # fmt: skip
-    return body + details + _wheels((-0.32, 0.34), (0.06, 0.17))
+    body = frustum((-0.5, 0.5, -0.5, 0.5, 0.12), (-0.5, 0.49, -0.49, 0.49, 1.0), "paint")
+    on_body = [
+        (REAR, (0.03, 0.17), (0.10, 0.30), lamp),
+        (REAR, (0.83, 0.97), (0.10, 0.30), lamp),
+        (REAR, (0.12, 0.88), (0.52, 0.88), "glass"),
+        (REAR, (0, 1), (0, 0.06), "trim"),
+        (FRONT, (0.06, 0.94), (0.42, 0.88), "glass"),
+        (FRONT, (0.04, 0.20), (0.10, 0.24), "head_lamp"),
+        (FRONT, (0.80, 0.96), (0.10, 0.24), "head_lamp"),
+        (LEFT, (0.03, 0.24), (0.50, 0.86), "glass"),
+        (RIGHT, (0.76, 0.97), (0.50, 0.86), "glass"),
+        (LEFT, (0.27, 0.97), (0.62, 0.86), "accent"),
+        (RIGHT, (0.03, 0.73), (0.62, 0.86), "accent"),
+    ]
+    return body + details(body, on_body) + _wheels((-0.32, 0.34), (0.06, 0.17))
 
 
 def pedestrian() -> Model:
@@ -140,61 +155,54 @@ def pedestrian() -> Model:
 
 def bicycle() -> Model:
     """Bicycle with its rider."""
-    tyres = [
-        disc((x, 0.02 * s, 0.19), (0.19, 0.19), f"{'+' if s > 0 else '-'}y", "tyre")
+    rings = [("tyre", 0.02, 0.19), ("pole", 0.04, 0.15)]
+    wheels = [
+        disc((x, side * y, 0.19), (radius, radius), f"{'+' if side > 0 else '-'}y", colour)
+        for colour, y, radius in rings
         for x in (-0.3, 0.3)
-        for s in (1, -1)
-    ]
-    hubs = [
-        disc((x, 0.04 * s, 0.19), (0.15, 0.15), f"{'+' if s > 0 else '-'}y", "pole")
-        for x in (-0.3, 0.3)
-        for s in (1, -1)
+        for side in (1, -1)
     ]
     frame = box((-0.26, 0.26), (-0.05, 0.05), (0.22, 0.42), "accent")
     legs = box((-0.1, 0.1), (-0.3, 0.3), (0.25, 0.52), "trim")
     trunk = frustum((-0.14, 0.06, -0.34, 0.34, 0.50), (-0.04, 0.12, -0.42, 0.42, 0.86), "paint")
     head = box((0.0, 0.14), (-0.17, 0.17), (0.87, 1.0), "skin")
-    return sum(tyres + hubs, frame) + legs + trunk + head
+    return sum(wheels, frame) + legs + trunk + head
 
 
 def traffic_cone() -> Model:
+    def rectangle(z: float) -> tuple:
+        half = 0.38 * (1 - z) + 0.06 * z
+        return -half, half, -half, half, z
+
     foot = box((-0.5, 0.5), (-0.5, 0.5), (0, 0.06), "trim")
-    side = lambda z: 0.38 * (1 - z) + 0.06 * z  # noqa: E731
-    heights, colours = (0.06, 0.38, 0.66, 1.0), ("orange", "white", "orange")
-    rectangle = lambda z: (-side(z), side(z), -side(z), side(z), z)  # noqa: E731
-    rings = [frustum(rectangle(a), rectangle(b), c) for a, b, c in zip(heights, heights[1:], colours, strict=False)]
-    return sum(rings, foot)
+    bands = ((0.06, 0.38, "orange"), (0.38, 0.66, "white"), (0.66, 1.0, "orange"))
+    return sum((frustum(rectangle(low), rectangle(high), colour) for low, high, colour in bands), foot)
 
 
 def barrier() -> Model:
     """Board with red and white stripes on every side."""
     board = box((-0.5, 0.5), (-0.5, 0.5), (0, 1), "white")
-    stripes = [inset(board, f, (s, s + 0.125), (0.1, 0.9), "red") for f in range(4) for s in (0.0, 0.25, 0.5, 0.75)]
-    return sum(stripes, board)
+    stripes = [(face, (s, s + 0.125), (0.1, 0.9), "red") for face in SIDES for s in (0.0, 0.25, 0.5, 0.75)]
+    return board + details(board, stripes)
 
 
 def construction_sign() -> Model:
     pole = box((-0.08, 0.08), (-0.06, 0.06), (0, 0.5), "pole")
     board = box((-0.1, 0.1), (-0.5, 0.5), (0.45, 1.0), "orange")
-    return (
-        pole
-        + board
-        + inset(board, FRONT, (0.3, 0.7), (0.25, 0.75), "trim")
-        + inset(board, REAR, (0.3, 0.7), (0.25, 0.75), "trim")
-    )
+    return pole + board + details(board, [(face, (0.3, 0.7), (0.25, 0.75), "trim") for face in (FRONT, REAR)])
 
 
 def crate() -> Model:
     body = box((-0.5, 0.5), (-0.5, 0.5), (0, 1), "paint")
-    return sum((inset(body, f, (0.1, 0.9), (0.1, 0.9), "accent") for f in range(4)), body)
+    return body + details(body, [(face, (0.1, 0.9), (0.1, 0.9), "accent") for face in SIDES])
 
 
 def building() -> Model:
     """Four floors; windows are bands cut by piers of the wall's colour."""
     wall = box((-0.5, 0.5), (-0.5, 0.5), (0, 1), "paint")
-    floors = [inset(wall, f, (0.05, 0.95), (z, z + 0.12), "accent") for f in range(4) for z in (0.08, 0.32, 0.56, 0.80)]
-    piers = [inset(wall, f, (s, s + 0.08), (0.06, 0.94), "paint") for f in range(4) for s in (0.16, 0.36, 0.56, 0.76)]
-    return sum(floors + piers, wall)
+    bands = [(face, (0.05, 0.95), (z, z + 0.12), "accent") for face in SIDES for z in (0.08, 0.32, 0.56, 0.80)]
+    piers = [(face, (s, s + 0.08), (0.06, 0.94), "paint") for face in SIDES for s in (0.16, 0.36, 0.56, 0.76)]
+    return wall + details(wall, bands + piers)
 
 
 def tree() -> Model:

@@ -133,7 +133,7 @@ def _ribbons(line: Array, lateral_m: float, stations: Array) -> list[shapely.Pol
 
 
 def _markings(town_map: TownMap, lane: Lane) -> list[shapely.Polygon]:
-    """Paint of one lane: its left line (dashed beside a lane of the same direction), the road's right edge, stop bar."""
+    """Paint of one lane: left line (dashed beside a lane of the same direction), the road's right edge, stop bar."""
     siblings = town_map.roadblock_lanes[lane.roadblock_id]
     half_width = _half_width(lane)
     length = np.linalg.norm(np.diff(lane.centerline[:, :2], axis=0), axis=1).sum()
