@@ -16,59 +16,30 @@ GRPO's (Shao et al., 2024) and, within one anchor, DiffusionDriveV2's (2025); re
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from irlvla.diffusion import Chain
+
 Losses = dict[str, Tensor]
-LOG_PROB_BOUNDS = (-5.0, 2.0)  # DPPO; here of the standardised residual, see `pose_log_prob`
+LOG_PROB_BOUNDS = (-5.0, 2.0)  # DPPO; here of standardised deviations, see `chain_log_prob`
 CLIP_GROWTH = 3.0  # DPPO: exponential rate at which the clip range grows along the chain
-
-
-@dataclass(frozen=True)
-class Transitions:
-    """What a policy does along given chains, in normalised plan units."""
-
-    mean: Tensor  # (B, G, K, S, T, 3) of each step's Gaussian
-    std: Tensor  # (S,)
-    logits: Tensor  # (B, G, K) scores of the denoised candidates
 
 
 # ------------------------------------------------------------------ probabilities
 
 
-def noise_factor(poses: int, length_poses: float) -> Tensor:
-    """Lower-triangular (T, T) factor that turns white noise into smooth deviations that grow with time.
-
-    With independent noise per pose every explored plan jerks, and the reward says nothing else. The covariance is
-    `g_i g_j exp(-(i - j)^2 / 2 l^2)` with `g_i = i / T`: a smooth change of speed or course, largest at the last
-    pose. `length_poses = 0` gives white noise.
-    """
-    if length_poses == 0:
-        return torch.eye(poses)
-    time = torch.arange(1, poses + 1, dtype=torch.float64)
-    kernel = torch.exp(-((time[:, None] - time) ** 2) / (2 * length_poses**2)) + 1e-2 * torch.eye(poses)
-    growth = time / poses
-    return torch.linalg.cholesky(growth[:, None] * kernel * growth).float()
-
-
-def standardise(deviation: Tensor, std: Tensor, factor: Tensor) -> Tensor:
-    """Deviations (..., S, T, 3) from the means, as white noise: L^-1 deviation / std, L = `factor` (T, T), std (S,)."""
-    return torch.linalg.solve_triangular(factor, deviation, upper=False) / std[:, None, None]
-
-
-def chain_log_prob(plans: Tensor, transitions: Transitions, factor: Tensor) -> Tensor:
-    """Log-probabilities (B, G, K, S) of chains `plans` (B, G, K, S + 1, T, 3), under N(mean, std^2 L L^T).
+def chain_log_prob(chain: Chain, trained_steps: int) -> Tensor:
+    """Log-probabilities (B, N, S) of the last `trained_steps` steps of a chain.
 
     Each dimension's term is clamped to LOG_PROB_BOUNDS, then the mean over the 3 T dimensions is taken, so that
-    ratios do not explode with the plan's length. The terms are those of the standardised deviation: `std` and
-    `factor` are not learned, their constants cancel in every ratio and would only shift what the clamp cuts off.
+    ratios do not explode with the plan's length. The terms are those of the standardised deviation: the standard
+    deviations are not learned, their constants cancel in every ratio and would only shift what the clamp cuts off.
     """
-    white = standardise(plans[..., 1:, :, :] - transitions.mean, transitions.std, factor)
-    terms = -0.5 * white**2 - 0.5 * math.log(2 * math.pi)
-    return terms.clamp(*LOG_PROB_BOUNDS).mean(dim=(-2, -1))
+    terms = chain.log_prob + chain.std.log()[:, None, None]
+    return terms[:, :, -trained_steps:].clamp(*LOG_PROB_BOUNDS).mean(dim=(-2, -1))
 
 
 # ------------------------------------------------------------------ advantages
@@ -153,17 +124,18 @@ def value_loss(values: Tensor, rewards: Tensor) -> Losses:
     return {"loss": 0.5 * F.mse_loss(values[:, None].expand_as(rewards), rewards)}
 
 
-def behaviour_cloning_loss(transitions: Transitions, reference: Transitions, weight: Tensor, factor: Tensor) -> Losses:
-    """KL(imitation || policy) along the chains: what is left of -E[log policy(a)], a from the imitation policy.
+def behaviour_cloning_loss(new: Chain, reference: Chain, weight: Tensor, trained_steps: int) -> Losses:
+    """KL(imitation || policy) along the same chains: what is left of -E[log policy(a)], a from the imitation policy.
 
     Steps have equal standard deviations under both, so their KL is half the squared distance of the standardised
     means; it is averaged over pose dimensions like the log-probability, and over candidates by `weight` (B, G, K).
     """
-    white = standardise(transitions.mean - reference.mean, transitions.std, factor)
-    steps = (weight * 0.5 * (white**2).mean(dim=(-3, -2, -1))).sum(dim=-1).mean()
-    new, old = transitions.logits.log_softmax(dim=-1), reference.logits.log_softmax(dim=-1)
-    choice = (old.exp() * (old - new)).sum(dim=-1).mean()
-    return {"loss": steps + choice, "steps": steps.detach(), "choice": choice.detach()}
+    white = ((new.mean - reference.mean) / new.std[:, None, None])[:, :, -trained_steps:]
+    steps = 0.5 * (white**2).mean(dim=(-3, -2, -1)).view(weight.shape)
+    log_new, log_old = (chain.logits.view(weight.shape).log_softmax(dim=-1) for chain in (new, reference))
+    loss_steps = (weight * steps).sum(dim=-1).mean()
+    loss_choice = (log_old.exp() * (log_old - log_new)).sum(dim=-1).mean()
+    return {"loss": loss_steps + loss_choice, "steps": loss_steps.detach(), "choice": loss_choice.detach()}
 
 
 def explained_variance(values: Tensor, rewards: Tensor) -> float:

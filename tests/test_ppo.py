@@ -2,67 +2,61 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.distributions import MultivariateNormal, Normal
+from torch.distributions import Categorical, Normal, kl_divergence
 
 from irlvla import PLAN_POSES, ppo, reinforcement
-from irlvla.ppo import Transitions
+from irlvla.diffusion import Chain, PlanNormalizer, TruncatedSchedule
 
 torch.set_num_threads(1)
 
 
-def random_transitions(generator: torch.Generator, shape=(2, 3, 4, 2), std=(0.3, 0.2)) -> Transitions:
-    mean = torch.randn(*shape, PLAN_POSES, 3, generator=generator)
-    return Transitions(mean, torch.tensor(std), torch.randn(shape[:3], generator=generator))
+def random_chain(generator: torch.Generator, std=(0.3, 0.2), batch=2, candidates=6) -> Chain:
+    """A chain whose noise stays inside the clamp of the log-probability."""
+    mean = torch.randn(batch, candidates, len(std), PLAN_POSES, 3, generator=generator)
+    std = torch.tensor(std)
+    noise = torch.randn(mean.shape, generator=generator).clamp(-2, 2)
+    plans = torch.cat([torch.zeros_like(mean[:, :, :1]), mean + std[:, None, None] * noise], dim=2)
+    log_prob = Normal(mean, std[:, None, None]).log_prob(plans[:, :, 1:])
+    return Chain(plans, mean, std, log_prob, torch.randn(batch, candidates, generator=generator))
 
 
 # ------------------------------------------------------------------ probabilities
 
 
-def test_log_prob_is_that_of_torch_distributions_up_to_the_constant_of_the_scale():
-    generator = torch.Generator().manual_seed(0)
-    t = random_transitions(generator)
-    noise = torch.randn(t.mean.shape, generator=generator).clamp(-2, 2)  # inside the clamp
-    std = t.std[:, None, None]
-    plans = torch.cat([torch.zeros_like(t.mean[:, :, :, :1]), t.mean + std * noise], dim=3)
-    expected = (Normal(t.mean, std.expand_as(t.mean)).log_prob(plans[:, :, :, 1:]) + std.log()).mean(dim=(-2, -1))
-    torch.testing.assert_close(ppo.chain_log_prob(plans, t, torch.eye(PLAN_POSES)), expected)
+def test_log_prob_is_the_mean_over_dimensions_of_torch_distributions_without_the_constant_of_the_scale():
+    chain = random_chain(torch.Generator().manual_seed(0))
+    std = chain.std[:, None, None].expand_as(chain.mean)
+    white = (chain.plans[:, :, 1:] - chain.mean) / std
+    expected = Normal(0.0, 1.0).log_prob(white).mean(dim=(-2, -1))
+    torch.testing.assert_close(ppo.chain_log_prob(chain, 2), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ppo.chain_log_prob(chain, 1), expected[:, :, 1:], atol=1e-5, rtol=1e-5)
 
 
-def test_log_prob_with_smooth_noise_is_that_of_the_multivariate_normal():
+def test_ratio_of_two_policies_is_that_of_their_densities_to_the_power_of_one_over_the_dimensions():
     generator = torch.Generator().manual_seed(1)
-    factor = ppo.noise_factor(PLAN_POSES, 3.0)
-    t = random_transitions(generator, shape=(1, 1, 1, 1), std=(0.3,))
-    white = torch.randn(PLAN_POSES, 3, generator=generator).clamp(-2, 2)
-    sample = t.mean[0, 0, 0, 0] + 0.3 * factor @ white
-    plans = torch.stack([torch.zeros_like(sample), sample])[None, None, None]
-    reference = MultivariateNormal(t.mean[0, 0, 0, 0].double().T, scale_tril=0.3 * factor.double())
-    constant = PLAN_POSES * math.log(0.3) + factor.double().diagonal().log().sum()
-    expected = (reference.log_prob(sample.double().T) + constant).sum() / (3 * PLAN_POSES)
-    assert ppo.chain_log_prob(plans, t, factor).item() == pytest.approx(expected.item(), rel=1e-3)
+    old = random_chain(generator, std=(0.3,))
+    mean = old.mean + 0.02 * torch.randn(old.mean.shape, generator=generator)
+    new = replace(old, mean=mean, log_prob=Normal(mean, 0.3).log_prob(old.plans[:, :, 1:]))
+    density_ratio = (new.log_prob - old.log_prob).double().sum(dim=(-2, -1)).exp()
+    ratio = (ppo.chain_log_prob(new, 1) - ppo.chain_log_prob(old, 1)).double().exp()
+    torch.testing.assert_close(ratio, density_ratio ** (1 / (3 * PLAN_POSES)), atol=1e-5, rtol=1e-5)
 
 
 def test_log_prob_of_a_far_sample_is_clamped_per_dimension():
-    t = Transitions(torch.zeros(1, 1, 1, 1, PLAN_POSES, 3), torch.ones(1), torch.zeros(1, 1, 1))
-    plans = torch.zeros(1, 1, 1, 2, PLAN_POSES, 3)
-    plans[..., 1, 0, 0] = 100.0
+    plans = torch.zeros(1, 1, 2, PLAN_POSES, 3)
+    plans[0, 0, 1, 0, 0] = 100.0
+    mean = torch.zeros(1, 1, 1, PLAN_POSES, 3)
+    chain = Chain(plans, mean, torch.ones(1), Normal(mean, 1.0).log_prob(plans[:, :, 1:]), torch.zeros(1, 1))
     at_mean = -0.5 * math.log(2 * math.pi)
     expected = (-5.0 + (3 * PLAN_POSES - 1) * at_mean) / (3 * PLAN_POSES)
-    assert ppo.chain_log_prob(plans, t, torch.eye(PLAN_POSES)).item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_smooth_noise_grows_with_time_and_moves_neighbours_together():
-    factor = ppo.noise_factor(PLAN_POSES, 3.0)
-    covariance = factor @ factor.T
-    std = covariance.diagonal().sqrt()
-    assert (std.diff() > 0).all() and std[-1].item() == pytest.approx(1.0, abs=0.01)
-    assert (covariance / (std[:, None] * std))[3, 4] > 0.9
-    torch.testing.assert_close(ppo.noise_factor(PLAN_POSES, 0), torch.eye(PLAN_POSES))
+    assert ppo.chain_log_prob(chain, 1).item() == pytest.approx(expected, rel=1e-5)
 
 
 # ------------------------------------------------------------------ advantages
@@ -159,15 +153,16 @@ def test_value_loss_is_half_the_squared_error_to_every_sample():
 
 def test_behaviour_cloning_loss_is_the_kl_divergence_of_torch_distributions():
     generator = torch.Generator().manual_seed(0)
-    new, old = random_transitions(generator), random_transitions(generator)
-    weight = torch.full(new.logits.shape, 1 / 4)
+    new, old = random_chain(generator), random_chain(generator)
+    weight = torch.full((2, 2, 3), 1 / 3)
     std = new.std[:, None, None].expand_as(new.mean)
-    steps = torch.distributions.kl_divergence(Normal(old.mean, std), Normal(new.mean, std)).mean()
-    categorical = torch.distributions.Categorical
-    choice = torch.distributions.kl_divergence(categorical(logits=old.logits), categorical(logits=new.logits)).mean()
-    result = ppo.behaviour_cloning_loss(new, old, weight, torch.eye(PLAN_POSES))
+    steps = kl_divergence(Normal(old.mean, std), Normal(new.mean, std)).mean()
+    logits = [chain.logits.view(2, 2, 3) for chain in (old, new)]
+    choice = kl_divergence(Categorical(logits=logits[0]), Categorical(logits=logits[1])).mean()
+    result = ppo.behaviour_cloning_loss(new, old, weight, 2)
     assert result["steps"].item() == pytest.approx(steps.item(), rel=1e-5)
     assert result["choice"].item() == pytest.approx(choice.item(), rel=1e-5)
+    assert result["loss"].item() == pytest.approx((steps + choice).item(), rel=1e-5)
 
 
 def test_explained_variance_is_one_for_a_perfect_critic_zero_for_a_constant_and_nan_for_constant_rewards():
@@ -181,33 +176,25 @@ def test_explained_variance_is_one_for_a_perfect_critic_zero_for_a_constant_and_
 
 
 class Bandit(nn.Module):
-    """Two anchors, each a learned plan towards which two steps move; the scene's token decides which anchor pays."""
-
-    num_anchors, num_steps = 2, 2
+    """A planner of two learned plans, whatever the noisy one; the scene's status decides which anchor pays."""
 
     def __init__(self):
         super().__init__()
+        self.normalizer = PlanNormalizer()  # the identity
         self.targets = nn.Parameter(torch.zeros(2, PLAN_POSES, 3))
         self.score = nn.Linear(2, 2)
 
-    def start(self, noise):
-        return 0.1 * noise
-
-    def step(self, tokens, plans, step):
-        groups = plans.unflatten(1, (-1, 2))
-        mean = groups + 0.7 * (self.targets - groups)
-        logits = self.score(tokens["status"][:, 0])[:, None].expand(groups.shape[:3])
-        return mean.flatten(1, 2), torch.tensor(0.3), logits.flatten(1, 2)
-
-    def metres(self, plans):
-        return plans
+    def forward(self, tokens, noisy, t):
+        samples = noisy.shape[1] // 2
+        logits = self.score(tokens["status"][:, 0]).repeat(1, samples)
+        return self.targets.repeat(samples, 1, 1).expand_as(noisy), logits
 
 
 def bandit_run(baseline: str, cloning_weight: float = 0.0):
     torch.manual_seed(0)
     side = torch.tensor([-1.0, 1.0]).repeat(16)
     status = torch.stack([side, -side], dim=-1)[:, None]
-    policy, critic = Bandit(), reinforcement.Critic(2, ("status",), 2)
+    policy, critic = Bandit(), reinforcement.Critic(2, 1, 2)
     optimum = torch.stack([torch.full((PLAN_POSES, 3), 1.0), torch.full((PLAN_POSES, 3), -0.5)])
 
     def reward(scenes, plans):
@@ -216,14 +203,16 @@ def bandit_run(baseline: str, cloning_weight: float = 0.0):
         pays = torch.stack([side[scenes] < 0, side[scenes] > 0], dim=-1)
         return (quality * (0.2 + 0.8 * pays[:, None])).flatten(1, 2)
 
-    steps = reinforcement.Settings(
-        iterations=100, scenes_per_iteration=16, samples=8, epochs=3, minibatch_scenes=8, trained_steps=2,
-        baseline=baseline, gamma=0.99, clip_first=0.05, clip_last=0.1, choice_clip=0.2, target_kl=0.5,
-        noise_length_poses=0.0, learning_rate=0.02, critic_learning_rate=0.01, cloning_weight=cloning_weight,
+    numbers = reinforcement.Settings(
+        iterations=100, scenes_per_iteration=16, samples=8, epochs=3, minibatch_scenes=8,
+        trained_steps=2, eta=1.0, std_floor=0.3,        baseline=baseline, gamma=0.99, clip_first=0.05, clip_last=0.1, choice_clip=0.2, target_kl=0.5,
+        learning_rate=0.02, critic_learning_rate=0.01, cloning_weight=cloning_weight,
         max_grad_norm=10.0,
     )  # fmt: skip
     generator = torch.Generator().manual_seed(0)
-    history = list(reinforcement.train(policy, critic, reward, {"status": status}, steps, generator))
+    anchors, schedule = torch.zeros(2, PLAN_POSES, 3), TruncatedSchedule(2)
+    cached = {"status": status}
+    history = list(reinforcement.train(policy, critic, reward, cached, anchors, schedule, numbers, generator))
     return policy, optimum, history
 
 
