@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from irlvla.geometry import global_from_local, rotate
+from irlvla.geometry import global_from_local, rotate, wrap_angle
 from irlvla.scenes.scene import CAMERAS, CATEGORIES, Array, Camera, Scene, Tracks
 from irlvla.scenes.town_map import TownMap
 
@@ -70,7 +70,8 @@ def frames_of_synthetic_scene(frames: Sequence[dict[str, Any]], path: Path) -> l
 def _log_frame(frame: dict[str, Any], path: Path) -> Frame:
     where = f"{path}: frame {frame.get('token', '?')}"
     require(frame, _LOG_KEYS, where)
-    dynamics = _array(frame["ego_dynamic_state"], (4,), f"{where}: ego_dynamic_state")
+    # The official reader keeps velocity and acceleration of logs in single precision; their sixth digit shows in plans.
+    dynamics = _array(frame["ego_dynamic_state"], (4,), f"{where}: ego_dynamic_state").astype(np.float32).astype(float)
     translation = _array(frame["ego2global_translation"], (3,), f"{where}: ego2global_translation")
     rotation = _array(frame["ego2global_rotation"], (4,), f"{where}: ego2global_rotation")
     ego_pose = np.array([translation[0], translation[1], _yaw(rotation)])
@@ -208,6 +209,7 @@ def _tracks(frames: Sequence[Frame], now: int) -> Tracks:
     for row, frame in enumerate(frames):
         columns = [column[token] for token in frame.track_tokens]
         tracks.poses[row, columns] = global_from_local(frame.ego_pose, frame.boxes[:, [0, 1, 6]])
+        tracks.poses[row, columns, 2] = wrap_angle(tracks.poses[row, columns, 2])
         tracks.z_m[row, columns] = frame.boxes[:, 2]
         tracks.velocity_mps[row, columns] = rotate(frame.velocity_mps[:, :2], frame.ego_pose[2])
         tracks.size_m[row, columns] = frame.boxes[:, 3:6]
