@@ -38,6 +38,7 @@ MAX_PX = 2.0e6  # what is projected farther out is cut there: it would overflow 
 HAZE_M = 260.0  # distance over which colours fade into the horizon
 BRAKING_MPS2, STANDING_MPS = -0.6, 0.3  # brake lamps are on beyond either
 TRUCK_LENGTH_M, TRUCK_HEIGHT_M = 6.3, 2.2  # vehicles above either get the box-shaped model
+VISOR_RAD = np.deg2rad(50)  # a signal's lamps are hidden from farther off its axis, as by its visors
 GRAIN_M = 0.12  # texture cell on the ground
 
 
@@ -245,7 +246,11 @@ def _road_users(scene: Scene) -> Things:
 def _signals(scene: Scene, street: Street) -> Things:
     red = set(scene.red_connectors[scene.now])
     n = len(street.signal_connectors)
-    models = tuple("signal_red" if connector in red else "signal_green" for connector in street.signal_connectors)
+    to_ego = scene.ego_pose[:2] - street.signal_poses[:, :2]
+    bearing = np.arctan2(to_ego[:, 1], to_ego[:, 0]) - street.signal_poses[:, 2]
+    legible = np.cos(bearing) > np.cos(VISOR_RAD)
+    lit = ["red" if connector in red else "green" for connector in street.signal_connectors]
+    models = tuple(f"signal_{colour if shown else 'none'}" for colour, shown in zip(lit, legible, strict=True))
     size, none = np.tile(SIGNAL_SIZE_M, (n, 1)), np.zeros((n, 3))
     return Things(models, street.signal_poses, np.full(n, SIGNAL_HEIGHT_M), size, none, none)
 

@@ -211,11 +211,11 @@ def tree() -> Model:
     return trunk + crown + frustum((-0.5, 0.5, -0.5, 0.5, 0.55), (-0.22, 0.22, -0.22, 0.22, 1.0), "leaves_light")
 
 
-def signal_head(red: bool) -> Model:
-    """Two lamps, facing +x: red above green; one of them is lit."""
+def signal_head(lit: str) -> Model:
+    """Two lamps, facing +x: red above green; `lit` is "red", "green" or, seen past its visors, "none"."""
     housing = box((-0.5, 0.5), (-0.5, 0.5), (0, 1), "signal_box")
-    upper = disc((0.51, 0, 0.74), (0.42, 0.21), "+x", "signal_red" if red else "signal_off")
-    lower = disc((0.51, 0, 0.26), (0.42, 0.21), "+x", "signal_off" if red else "signal_green")
+    upper = disc((0.51, 0, 0.74), (0.42, 0.21), "+x", "signal_red" if lit == "red" else "signal_off")
+    lower = disc((0.51, 0, 0.26), (0.42, 0.21), "+x", "signal_green" if lit == "green" else "signal_off")
     return housing + upper + lower
 
 
@@ -223,6 +223,6 @@ MODELS: dict[str, Model] = {
     "car": car(False), "car_braking": car(True), "truck": truck(False), "truck_braking": truck(True),
     "pedestrian": pedestrian(), "bicycle": bicycle(), "traffic_cone": traffic_cone(), "barrier": barrier(),
     "czone_sign": construction_sign(), "generic_object": crate(), "building": building(), "tree": tree(),
-    "signal_red": signal_head(True), "signal_green": signal_head(False),
+    **{f"signal_{lit}": signal_head(lit) for lit in ("red", "green", "none")},
     "pole": box((-0.5, 0.5), (-0.5, 0.5), (0, 1), "pole"),
 }  # fmt: skip

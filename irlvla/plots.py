@@ -1,0 +1,285 @@
+"""Pictures of scenes and results in one style: column-wide figures, colours that colour-blind readers tell apart."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import shapely
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch, Polygon
+from matplotlib.path import Path as VectorPath
+from numpy.typing import NDArray
+
+from irlvla.geometry import box_corners, local_from_global, rotate
+from irlvla.scenes.scene import Scene
+from irlvla.vehicle import LENGTH_M, REAR_AXLE_TO_CENTER_M, WIDTH_M
+from irlvla.world.rig import fitted_intrinsics
+
+Array = NDArray[np.float64]
+
+COLUMN_IN, PAGE_IN = 3.35, 6.9  # widths of one and of two columns of a paper
+PALETTE = sns.color_palette("colorblind")
+
+# One colour per kind of thing, the same in every figure.
+AREA_COLOURS = {
+    "road": "#dcdfe3",
+    "route": "#cfe0ee",
+    "walkway": "#f1ece2",
+    "carpark": "#d3d6db",
+    "crosswalk": "#ffffff",
+}
+OBJECT_COLOURS = {
+    "vehicle": PALETTE[0], "pedestrian": PALETTE[1], "bicycle": PALETTE[4], "traffic_cone": PALETTE[8],
+    "barrier": PALETTE[8], "czone_sign": PALETTE[8], "generic_object": PALETTE[7],
+}  # fmt: skip
+HUMAN_COLOUR, EGO_COLOUR, RED_LIGHT_COLOUR = PALETTE[2], "#222222", "#d3202a"
+PLAN_COLOURS = (PALETTE[3], PALETTE[9], PALETTE[1], PALETTE[4], PALETTE[5], PALETTE[6], PALETTE[8], PALETTE[0])
+
+BOX_EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7))
+NEAR_M = 0.3  # nearer points cannot be drawn in a camera image
+
+
+def set_style() -> None:
+    """Use the project's style for all figures made from here on."""
+    sns.set_theme(context="paper", style="ticks", palette="colorblind", font="DejaVu Sans", font_scale=0.85)
+    plt.rcParams.update({
+        "figure.dpi": 110, "savefig.dpi": 220, "savefig.bbox": "tight", "savefig.pad_inches": 0.03,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": "medium", "axes.titleweight": "bold",
+        "axes.grid": True, "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "axes.axisbelow": True,
+        "legend.frameon": False, "lines.linewidth": 1.4, "pdf.fonttype": 42, "svg.hashsalt": "irlvla",
+        "figure.constrained_layout.use": True, "figure.constrained_layout.h_pad": 0.02,
+        "figure.constrained_layout.w_pad": 0.02, "figure.constrained_layout.hspace": 0.0,
+        "figure.constrained_layout.wspace": 0.0,
+    })  # fmt: skip
+
+
+def save_figure(figure: Figure, path_without_suffix: str | Path, formats: Sequence[str] = ("png",)) -> None:
+    """Write the figure, without the date and version that would make equal figures differ."""
+    path = Path(path_without_suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
+    for suffix in formats:
+        figure.savefig(path.with_name(f"{path.name}.{suffix}"), metadata=metadata[suffix])
+
+
+def plan_colours(names: Sequence[str]) -> dict[str, tuple]:
+    """A colour per plan or agent; the human's is always the same."""
+    others = [name for name in names if name != "human"]
+    return {"human": HUMAN_COLOUR, **{name: PLAN_COLOURS[i % len(PLAN_COLOURS)] for i, name in enumerate(others)}}
+
+
+def draw_bev(
+    ax: Axes,
+    scene: Scene,
+    plans: Mapping[str, Array] | None = None,
+    ahead_m: float = 48.0,
+    behind_m: float = 16.0,
+    side_m: float = 24.0,
+    colours: Mapping[str, tuple] | None = None,
+) -> None:
+    """The scene from above, ego frame, driving upwards: map, route, red lights, objects, past track and `plans`.
+
+    `plans` maps a name (used in the legend) to poses (T, 3) in the ego frame; the human plan is one like any other.
+    """
+    reach_m = float(np.hypot(max(ahead_m, behind_m), side_m))
+    _draw_areas(ax, scene, reach_m)
+    _draw_lanes(ax, scene, reach_m)
+    _draw_objects(ax, scene)
+    _draw_box(ax, np.array([REAR_AXLE_TO_CENTER_M, 0, 0]), LENGTH_M, WIDTH_M, EGO_COLOUR, zorder=6)
+    history = local_from_global(scene.ego_pose, scene.ego_poses[: scene.now + 1])
+    ax.plot(*_upwards(history), color=EGO_COLOUR, linewidth=1, linestyle=":", zorder=5)
+    plans = plans or {}
+    colours = colours or plan_colours(list(plans))
+    for name, plan in plans.items():
+        path = np.concatenate([np.zeros((1, 2)), plan[:, :2]])
+        ax.plot(*_upwards(path), color=colours[name], marker="o", markersize=2.4, linewidth=1.6, label=name, zorder=8)
+    ax.set(xlim=(-side_m, side_m), ylim=(-behind_m, ahead_m), xticks=[], yticks=[], aspect="equal")
+    ax.grid(False)
+    sns.despine(ax=ax, left=True, bottom=True)
+
+
+def _upwards(xy: Array) -> tuple[Array, Array]:
+    """Ego-frame points (..., >= 2) as axes coordinates: forward is up, left is left."""
+    return -xy[..., 1], xy[..., 0]
+
+
+def _to_ego(scene: Scene, xy: Array) -> Array:
+    return rotate(xy - scene.ego_pose[:2], np.array(-scene.ego_pose[2]))
+
+
+def _fill(ax: Axes, scene: Scene, area: shapely.Geometry, colour: str, zorder: float, **style) -> None:
+    for polygon in shapely.get_parts(area):
+        if polygon.geom_type != "Polygon" or polygon.is_empty:
+            continue
+        rings = [np.stack(_upwards(_to_ego(scene, shapely.get_coordinates(r))), -1) for r in shapely.get_rings(polygon)]
+        path = VectorPath.make_compound_path(*(VectorPath(ring, closed=True) for ring in rings))
+        ax.add_patch(PathPatch(path, facecolor=colour, linewidth=0, zorder=zorder, **style))
+
+
+def _draw_areas(ax: Axes, scene: Scene, reach_m: float) -> None:
+    layers, position = scene.town_map.layers, scene.ego_pose[:2]
+    near = {name: layers[name].near(position, reach_m) for name in layers}
+    area = {name: shapely.union_all(layers[name].polygons[index]) for name, index in near.items()}
+    on_route = set(scene.route_roadblock_ids)
+    route = [
+        layers[name].polygons[i]
+        for name in ("ROADBLOCK", "ROADBLOCK_CONNECTOR")
+        for i in near[name]
+        if layers[name].ids[i] in on_route
+    ]
+    _fill(ax, scene, area["WALKWAY"], AREA_COLOURS["walkway"], 0.5)
+    road = shapely.union_all([area[name] for name in ("ROADBLOCK", "INTERSECTION", "GENERIC_DRIVABLE")])
+    _fill(ax, scene, road, AREA_COLOURS["road"], 1)
+    _fill(ax, scene, area["CARPARK_AREA"], AREA_COLOURS["carpark"], 1)
+    _fill(ax, scene, shapely.union_all(route), AREA_COLOURS["route"], 1.5)
+    _fill(ax, scene, area["CROSSWALK"], AREA_COLOURS["crosswalk"], 2, alpha=0.75, hatch="||||", edgecolor="#c4c8ce")
+
+
+def _draw_lanes(ax: Axes, scene: Scene, reach_m: float) -> None:
+    red = set(scene.red_connectors[scene.now])
+    grey, stopped = [], []
+    for name in ("LANE", "LANE_CONNECTOR"):
+        layer = scene.town_map.layers[name]
+        for index in layer.near(scene.ego_pose[:2], reach_m):
+            line = scene.town_map.lanes[layer.ids[index]].centerline
+            points = np.stack(_upwards(_to_ego(scene, line[:, :2])), axis=-1)
+            (stopped if layer.ids[index] in red else grey).append(points)
+    ax.add_collection(LineCollection(grey, colors="#b3b9c1", linewidths=0.5, zorder=2.5))
+    ax.add_collection(LineCollection(stopped, colors=RED_LIGHT_COLOUR, linewidths=0.9, alpha=0.75, zorder=2.6))
+
+
+def _draw_box(ax: Axes, pose: Array, length_m: float, width_m: float, colour: tuple | str, zorder: float) -> None:
+    corners = np.stack(_upwards(box_corners(pose, length_m, width_m)), axis=-1)
+    ax.add_patch(Polygon(corners, facecolor=colour, edgecolor="white", linewidth=0.5, zorder=zorder))
+    nose = rotate(np.array([[length_m * 0.2, 0.0], [length_m * 0.5, 0.0]]), pose[2]) + pose[:2]
+    ax.plot(*_upwards(nose), color="white", linewidth=0.7, zorder=zorder + 0.1)
+
+
+def _draw_objects(ax: Axes, scene: Scene) -> None:
+    tracks, now = scene.tracks, scene.now
+    for i in np.flatnonzero(tracks.valid[now]):
+        pose = local_from_global(scene.ego_pose, tracks.poses[now, i])
+        length, width, _ = tracks.size_m[now, i]
+        _draw_box(ax, pose, length, width, OBJECT_COLOURS[tracks.categories[i]], zorder=4)
+        in_one_second = np.stack([tracks.poses[now, i, :2], tracks.poses[now, i, :2] + tracks.velocity_mps[now, i]])
+        ax.plot(
+            *_upwards(_to_ego(scene, in_one_second)),
+            color=OBJECT_COLOURS[tracks.categories[i]],
+            linewidth=0.8,
+            zorder=3.9,
+        )
+
+
+def draw_camera(
+    ax: Axes,
+    image: NDArray[np.uint8],
+    scene: Scene,
+    camera: str,
+    plans: Mapping[str, Array] | None = None,
+    colours: Mapping[str, tuple] | None = None,
+    boxes: bool = True,
+) -> None:
+    """A camera image (H, W, 3) with the scene's objects as wire boxes and `plans` (T, 3) as bands on the road."""
+    height, width = image.shape[:2]
+    ax.imshow(image, extent=(0, width, height, 0), interpolation="lanczos")
+    native = scene.cameras[camera]
+    intrinsics = fitted_intrinsics(native.intrinsics, (native.height_px, native.width_px), height, width)
+    if boxes:
+        for i in np.flatnonzero(scene.tracks.valid[scene.now]):
+            lines = wire_box(scene, int(i), intrinsics, native.ego_from_camera)
+            colour = OBJECT_COLOURS[scene.tracks.categories[i]]
+            ax.add_collection(LineCollection(lines, colors=[colour], linewidths=0.7))
+    plans = plans or {}
+    colours = colours or plan_colours(list(plans))
+    for name, plan in plans.items():
+        band = _plan_band(plan, intrinsics, native.ego_from_camera)
+        ax.add_collection(
+            PatchCollection([Polygon(quad) for quad in band], facecolor=colours[name], alpha=0.55, linewidth=0)
+        )
+    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    ax.grid(False)
+    sns.despine(ax=ax, left=True, bottom=True)
+
+
+def _pixels(points: Array, intrinsics: Array) -> Array:
+    return points[..., :2] / points[..., 2:] * np.diag(intrinsics)[:2] + intrinsics[:2, 2]
+
+
+def _to_camera(points: Array, ego_from_camera: Array) -> Array:
+    return (points - ego_from_camera[:3, 3]) @ ego_from_camera[:3, :3]
+
+
+def wire_box(scene: Scene, index: int, intrinsics: Array, ego_from_camera: Array) -> list[Array]:
+    """Edges (2, 2) in pixels of an object's box; edges through the near plane are cut, those before it left out."""
+    tracks, now = scene.tracks, scene.now
+    pose = local_from_global(scene.ego_pose, tracks.poses[now, index])
+    length, width, height = tracks.size_m[now, index]
+    footprint = box_corners(pose, length, width)
+    corners = np.concatenate(
+        [np.column_stack([footprint, np.full(4, tracks.z_m[now, index] + s * height / 2)]) for s in (-1, 1)]
+    )
+    corners = _to_camera(corners, ego_from_camera)
+    lines = []
+    for start, end in BOX_EDGES:
+        a, b = sorted((corners[start], corners[end]), key=lambda point: point[2])
+        if b[2] <= NEAR_M:
+            continue
+        if a[2] < NEAR_M:
+            a = a + (NEAR_M - a[2]) / (b[2] - a[2]) * (b - a)
+        lines.append(_pixels(np.stack([a, b]), intrinsics))
+    return lines
+
+
+def _plan_band(plan: Array, intrinsics: Array, ego_from_camera: Array, width_m: float = 1.0) -> list[Array]:
+    """Quads (4, 2) in pixels of a plan drawn as a band on the road, as far as it lies ahead of the camera."""
+    path = np.concatenate([np.zeros((1, 3)), plan])
+    steps = np.linspace(0, len(plan), 4 * len(plan) + 1)
+    poses = np.stack(
+        [np.interp(steps, np.arange(len(path)), column) for column in (path[:, 0], path[:, 1], np.unwrap(path[:, 2]))],
+        -1,
+    )
+    across = np.stack([-np.sin(poses[:, 2]), np.cos(poses[:, 2])], axis=-1) * width_m / 2
+    edges = [np.column_stack([poses[:, :2] + side * across, np.zeros(len(poses))]) for side in (1, -1)]
+    left, right = (_to_camera(edge, ego_from_camera) for edge in edges)
+    ahead = (left[:, 2] > 1.0) & (right[:, 2] > 1.0)
+    left, right = (_pixels(np.where(ahead[:, None], edge, 1.0), intrinsics) for edge in (left, right))
+    return [
+        np.stack([left[i], left[i + 1], right[i + 1], right[i]])
+        for i in range(len(poses) - 1)
+        if ahead[i] and ahead[i + 1]
+    ]
+
+
+def draw_scene(
+    images: Mapping[str, NDArray[np.uint8]], scene: Scene, plans: Mapping[str, Array] | None = None, boxes: bool = True
+) -> Figure:
+    """A page-wide figure: the cameras one above the other, in the order given, and the view from above beside them."""
+    height, width = next(iter(images.values())).shape[:2]
+    ratios = (width / height / len(images), 0.75)  # widths over the figure's height; `draw_bev` shows 48 x 64 m
+    figure = plt.figure(figsize=(PAGE_IN, PAGE_IN / sum(ratios)))
+    grid = figure.add_gridspec(len(images), 2, width_ratios=ratios)
+    colours = plan_colours(list(plans or {}))
+    for row, (camera, image) in enumerate(images.items()):
+        ax = figure.add_subplot(grid[row, 0])
+        draw_camera(ax, image, scene, camera, plans, colours, boxes)
+        ax.text(0.01, 0.96, camera, transform=ax.transAxes, va="top", fontsize="x-small", color="white", weight="bold")
+    ax = figure.add_subplot(grid[:, 1])
+    draw_bev(ax, scene, plans, colours=colours)
+    if plans:
+        ax.legend(loc="lower left", fontsize="x-small", frameon=True, framealpha=0.85, edgecolor="none")
+    return figure
+
+
+def draw_curves(ax: Axes, log: pd.DataFrame, x: str, columns: Sequence[str], ylabel: str) -> None:
+    """One line per column of a training log over `x`; rows where a column is empty are left out."""
+    for colour, column in zip(sns.color_palette("colorblind", len(columns)), columns, strict=True):
+        rows = log[[x, column]].dropna()
+        ax.plot(rows[x], rows[column], label=column.replace("_", " "), color=colour)
+    ax.set(xlabel=x.replace("_", " "), ylabel=ylabel)
+    if len(columns) > 1:
+        ax.legend()
