@@ -3,7 +3,7 @@
 An unknown key, a wrong type or an impossible value is an error that names section and key.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 class Section(BaseModel):
@@ -15,7 +15,19 @@ class Data(Section):
 
 
 class SemanticReasoning(Section):
-    pass
+    cameras: list[str] = Field(min_length=1)  # in the order of the instruction; images of 01_data
+    image_size: list[int] = Field(min_length=2, max_length=2)  # height, width in pixels that the model reads
+    tokens_per_view: PositiveInt
+    vision_dim: PositiveInt
+    vision_layers: PositiveInt
+    text_dim: PositiveInt  # also the width of the meta tokens
+    text_layers: PositiveInt
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    prior_weight: float = Field(ge=0, le=1)  # 0: plain cross-entropy, 1: balanced softmax
+    seed: NonNegativeInt
 
 
 class Imitation(Section):
