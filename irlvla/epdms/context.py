@@ -1,12 +1,34 @@
 """`ScoringContext`: everything of a scene that EPDMS needs, as plain arrays (global frame)."""
 
+import os
+import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+
+_RAILS_PREFIX = "rails_"
+
+
+@dataclass(frozen=True)
+class Rails:
+    """What reactive traffic needs of the map: the centreline that each car (of Q tracks) would follow.
+
+    L rails with V vertices in all. Columns of tracks without a rail hold zeros.
+    """
+
+    xyh: Array  # (V, 3) x, y, heading
+    offsets: NDArray[np.int64]  # (L + 1,)
+    speed_limit_mps: Array  # (L,) NaN where the map has none
+    seen_now: NDArray[np.bool_]  # (Q,) the track is in the present frame
+    rail: NDArray[np.int64]  # (Q,) -1: no lane under the car, or not a car of the present frame
+    start_pose: Array  # (Q, 3) nearest point of the rail
+    start_progress_m: Array  # (Q,) its distance along the rail
+    on_road: NDArray[np.bool_]  # (Q,) centre in a lane or an intersection
 
 
 @dataclass(frozen=True)
@@ -29,8 +51,9 @@ class ScoringContext:
     track_valid: NDArray[np.bool_]  # (41, Q)
     red_light_ids: NDArray[np.str_]  # (L,)
     red_light_on: NDArray[np.bool_]  # (41, L)
-    reference_poses: Array  # (40, 3) PDM-Closed plan, ego frame, 10 Hz
+    reference_poses: Array  # (41, 3) PDM-Closed plan, ego frame, 10 Hz from t = 0; (40, 3): it starts at the ego
     human_poses: Array  # (8, 3) ego frame, 2 Hz
+    rails: Rails | None = None  # only where reactive traffic is wanted
 
     @classmethod
     def load(cls, path: str | Path) -> "ScoringContext":
@@ -39,7 +62,22 @@ class ScoringContext:
         Raises ValueError naming the file and the fields that are missing.
         """
         with np.load(path, allow_pickle=False) as arrays:
-            missing = [f.name for f in fields(cls) if f.name not in arrays]
+            names = [f.name for f in fields(cls) if f.name != "rails"]
+            has_rails = any(name.startswith(_RAILS_PREFIX) for name in arrays)
+            rail_names = [f.name for f in fields(Rails)] if has_rails else []
+            missing = [name for name in names if name not in arrays]
+            missing += [_RAILS_PREFIX + name for name in rail_names if _RAILS_PREFIX + name not in arrays]
             if missing:
                 raise ValueError(f"{path}: not a scoring context, missing {', '.join(missing)}")
-            return cls(**{f.name: arrays[f.name] for f in fields(cls)})
+            rails = Rails(**{name: arrays[_RAILS_PREFIX + name] for name in rail_names}) if has_rails else None
+            return cls(**{name: arrays[name] for name in names}, rails=rails)
+
+    def save(self, path: str | Path) -> None:
+        """Write the context to an `.npz` file that `load` reads; the file appears complete or not at all."""
+        arrays: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rails"}
+        if self.rails is not None:
+            arrays |= {_RAILS_PREFIX + f.name: getattr(self.rails, f.name) for f in fields(self.rails)}
+        path = Path(path)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            np.savez_compressed(file, **arrays)
+        os.replace(file.name, path)

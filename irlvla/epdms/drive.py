@@ -63,7 +63,7 @@ def simulate_10hz(plans: Array, ego_state: Array) -> Array:
 
 
 def _with_start(plans: Array, heading: float) -> Array:
-    """Plans (N, L, 3) in global axes with the ego's start pose in front, the origin at the start; headings unwrapped."""
+    """Plans (N, L, 3) in global axes, origin at the ego, its pose in front; headings unwrapped."""
     start = np.array([0.0, 0.0, heading])
     poses = global_from_local(start, plans)
     poses = np.concatenate([np.broadcast_to(start, (len(plans), 1, 3)), poses], axis=1)

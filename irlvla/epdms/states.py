@@ -21,7 +21,7 @@ def check(name: str, array: Array, shape: tuple[int | None, ...]) -> Array:
     Raises ValueError naming the field if its shape is not `shape` (None: any size) or a value is not finite.
     """
     array = np.asarray(array, dtype=np.float64)
-    if array.ndim != len(shape) or any(want is not None and want != got for want, got in zip(shape, array.shape)):
+    if array.ndim != len(shape) or any(w not in (None, g) for w, g in zip(shape, array.shape, strict=True)):
         wanted = tuple("any" if size is None else size for size in shape)
         raise ValueError(f"{name}: shape {array.shape}, expected {wanted}")
     if not np.isfinite(array).all():
