@@ -1,4 +1,4 @@
-"""Where the ego box is on the map, state by state: in several lanes, off the drivable area, off the route, in a junction.
+"""Where the ego box is on the map, state by state: in several lanes, off the drivable area, off the route.
 
 Containment is strict: a point on a polygon's boundary is outside.
 """

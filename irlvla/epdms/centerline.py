@@ -48,7 +48,7 @@ def _segment_distance(ax: float, ay: float, bx: float, by: float, px: float, py:
 
 @njit(cache=True)
 def _project(line: Array, ends: Array) -> Array:
-    """(N,) difference of the arc lengths of the line's points nearest to ends[n, 1] and ends[n, 0]; first wins a tie."""
+    """(N,) arc length of the line's point nearest to ends[n, 1] minus that of ends[n, 0]; the first wins a tie."""
     difference = np.zeros(len(ends))
     for n in range(len(ends)):
         for end in range(2):

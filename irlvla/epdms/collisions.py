@@ -5,7 +5,7 @@ the definition is then one flag per pair.
 """
 
 from dataclasses import dataclass
-from math import acos, cos, hypot, nan, pi, sin, sqrt
+from math import acos, cos, hypot, nan, sin, sqrt
 
 import numpy as np
 from numba import njit

@@ -6,16 +6,22 @@ them accidents, are kept, because they move everyone's progress score.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from irlvla import vehicle
-from irlvla.epdms.forecast import FORECAST_STEPS, STEPS_PER_FORECAST, Objects, box_polygons, ego_polygons
+from irlvla.epdms.context import ScoringContext
+from irlvla.epdms.drive import simulate_10hz
+from irlvla.epdms.forecast import FORECAST_STEPS, STEPS_PER_FORECAST, Objects, box_polygons, ego_polygons, relevant
 from irlvla.epdms.path import Path
+from irlvla.epdms.route import Route
+from irlvla.epdms.scores import PRODUCT, PROGRESS_M, evaluate, summarise, with_progress
 from irlvla.epdms.states import NUM_STATES, STEP_S, VX
+from irlvla.geometry import local_from_global
+from irlvla.scenes.town_map import TownMap
 
 Array = NDArray[np.float64]
 
@@ -25,6 +31,43 @@ FALLBACK_SPEED_LIMIT_MPS = 15.0
 MAX_ACCELERATION_MPS2, MAX_DECELERATION_MPS2 = 1.5, 3.0
 MIN_GAP_M, HEADWAY_S, EXPONENT = 1.0, 1.5, 10
 CORRIDOR_HORIZON_S = 5.0
+
+
+def plan(
+    context: ScoringContext, route: Route, objects: Objects, red_connectors: tuple[str, ...], town_map: TownMap
+) -> Array:
+    """PDM-Closed's plan (41, 3), global poses at 10 Hz from t = 0, from what is seen at t = 0.
+
+    The context gives the map and the ego; its tracks, lights and reference are not used. Every proposal is driven
+    and scored as a candidate plan would be, against the forecast traffic. The official planner also ignores, for the
+    rest of its process, the tokens of objects that the ego touched in earlier scenes; this one has no such memory.
+    """
+    objects = relevant(objects, context.ego_state)
+    red = [id for id in red_connectors if id in route.lane_ids]
+    ego_box = ego_polygons(context.ego_state[:3])
+    stops = [town_map.lanes[id].polygon for id in red if not shapely.within(ego_box, town_map.lanes[id].polygon)]
+    limit = route.start_lane.speed_limit_mps
+    proposals = propose(route.centerline, context.ego_state, limit, surroundings(objects, stops))
+    states = simulate_10hz(local_from_global(context.ego_state[:3], proposals), context.ego_state)
+    columns = evaluate(_forecast_context(context, objects, red), states)
+    columns = summarise(with_progress(columns, np.max(columns[PROGRESS_M] * columns[PRODUCT])))
+    return proposals[np.argmax(columns["pdm_score"])]
+
+
+def _forecast_context(context: ScoringContext, objects: Objects, red: list[str]) -> ScoringContext:
+    """The context with the forecast as its traffic; a forecast holds for two steps of the scoring grid."""
+    poses = objects.forecast_poses()[np.arange(NUM_STATES) // STEPS_PER_FORECAST]
+    velocity = np.broadcast_to(objects.velocity_mps, (*poses.shape[:2], 2))
+    return replace(
+        context,
+        track_tokens=objects.tokens,
+        track_types=objects.types,
+        track_lwh=objects.lwh_m,
+        track_states=np.concatenate([poses, velocity], axis=-1),
+        track_valid=np.ones(poses.shape[:2], dtype=bool),
+        red_light_ids=np.array(red, dtype=np.str_),
+        red_light_on=np.ones((NUM_STATES, len(red)), dtype=bool),
+    )
 
 
 @dataclass(frozen=True)
