@@ -65,17 +65,19 @@ def check_batch(batch: Mapping[str, torch.Tensor], contract: Mapping[str, tuple[
 def read_image(
     path: Path, center_y_px: float, native_hw: tuple[int, int], height: int, width: int
 ) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB of a file that holds either the native image or one already at the wanted size.
+    """(H, W, 3) RGB of a file that holds the native image, or one already fitted to the wanted shape, perhaps larger.
 
-    Raises ValueError naming the file if it is missing, unreadable or of another size.
+    Raises ValueError naming the file if it is missing, unreadable or of another shape.
     """
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError(f"{path}: missing or no readable image; render or download the sensor blobs first")
-    if image.shape[:2] not in (native_hw, (height, width)):
-        raise ValueError(f"{path}: {image.shape[:2]} pixels, expected {native_hw} or {(height, width)}")
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return image if image.shape[:2] == (height, width) else fit_image(image, center_y_px, height, width)
+    if image.shape[:2] == native_hw:
+        return fit_image(image, center_y_px, height, width)
+    if image.shape[0] * width != image.shape[1] * height:
+        raise ValueError(f"{path}: {image.shape[:2]} pixels, expected {native_hw} or the shape of {(height, width)}")
+    return image if image.shape[0] == height else cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
 class SceneDataset(Dataset):

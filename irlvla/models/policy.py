@@ -1,0 +1,178 @@
+"""The vision-language-action policy: three encoders, then a diffusion planner (stage 1 trains it, stage 3 improves it).
+
+encode(batch) -> dict of tokens: meta (B, Lm, D), bev (B, Lb, D), map (B, M, D), objects (B, A + 1, D), status (B, 1, D)
+denoise(tokens, noisy plans, t) -> clean plans, scores
+plan(tokens, noise) -> K plans in metres with scores
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from irlvla import HISTORY_FRAMES, PLAN_POSES
+from irlvla.diffusion import Chain, PlanNormalizer, TruncatedSchedule, fit_anchors, sample_chain
+from irlvla.models.backbone import ImageBackbone
+from irlvla.models.bev import BevEncoder
+from irlvla.models.perception import Perception
+from irlvla.models.planner import SOURCES, Planner, mlp
+from irlvla.scenes.targets import BEV_CLASSES, NUM_OBJECTS, NUM_POLYLINES
+
+Range = tuple[float, float]
+
+STATUS_SIZE = HISTORY_FRAMES * 8
+STATUS_SCALE = (1.0, 1.0, 1.0, 1.0, 10.0, 1.0, 2.0, 1.0)  # command, m/s and m/s2 of an ordinary drive, to about one
+
+
+class SceneEncoder(nn.Module):
+    """Images, calibration, ego status and meta tokens -> tokens and perception's predictions."""
+
+    def __init__(
+        self,
+        backbone: str,
+        levels: Sequence[int],
+        pretrained: bool,
+        image_channels: int,
+        channels: int,
+        bev_cells: int,
+        bev_tokens_side: int,
+        bev_blocks: int,
+        heights_m: Sequence[float],
+        x_range_m: Range,
+        y_range_m: Range,
+        query_layers: int,
+        heads: int,
+        feedforward: int,
+        meta_channels: int,
+    ):
+        super().__init__()
+        area = (x_range_m, y_range_m)
+        self.backbone = ImageBackbone(backbone, levels, image_channels, pretrained)
+        self.bev = BevEncoder(image_channels, channels, bev_cells, bev_tokens_side, *area, heights_m, bev_blocks)
+        self.perception = Perception(
+            NUM_OBJECTS, NUM_POLYLINES, len(BEV_CLASSES), channels, heads, feedforward, query_layers, *area
+        )
+        self.register_buffer("status_scale", torch.tensor(STATUS_SCALE), persistent=False)
+        self.status = mlp(STATUS_SIZE, 2 * channels, channels)
+        self.meta = nn.Sequential(nn.Linear(meta_channels, channels), nn.LayerNorm(channels))
+
+    def forward(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        images = batch["images"]
+        features = self.backbone(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        bev, bev_tokens = self.bev(features, batch["intrinsics"], batch["ego_from_camera"], tuple(images.shape[-2:]))
+        status = self.status((batch["status"] / self.status_scale).flatten(1))[:, None]
+        tokens, predictions = self.perception(bev, bev_tokens, status)
+        return {"meta": self.meta(batch["meta"]), "bev": bev_tokens, **tokens, "status": status}, predictions
+
+
+class Policy(nn.Module):
+    """See the file's head. Batches follow `scenes.dataset.INPUTS`.
+
+    Args:
+        backbone, levels, image_channels, pretrained: see `ImageBackbone`.
+        channels, heads, feedforward: D, attention heads and hidden width of every transformer layer.
+        bev_cells, bev_tokens_side, bev_blocks, heights_m: see `BevEncoder`.
+        x_range_m, y_range_m: the area perceived, as in the targets.
+        query_layers: decoder layers of the object and of the map queries.
+        meta_channels: width of the incoming meta tokens.
+        num_anchors: K.
+        plan_blocks: decoder blocks, looped over the denoising steps.
+        steps: denoising steps.
+        sources: kinds of tokens that the planner looks at.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: str,
+        levels: Sequence[int],
+        image_channels: int,
+        channels: int,
+        heads: int,
+        feedforward: int,
+        bev_cells: int,
+        bev_tokens_side: int,
+        bev_blocks: int,
+        heights_m: Sequence[float],
+        x_range_m: Range,
+        y_range_m: Range,
+        query_layers: int,
+        meta_channels: int,
+        num_anchors: int,
+        plan_blocks: int,
+        steps: int,
+        sources: Sequence[str] = SOURCES,
+        pretrained: bool = False,
+    ):
+        super().__init__()
+        given = {name: value for name, value in locals().items() if name not in ("self", "__class__", "pretrained")}
+        self.arguments = {name: list(v) if isinstance(v, tuple) else v for name, v in given.items()}
+        area = (tuple(x_range_m), tuple(y_range_m))
+        self.encoder = SceneEncoder(
+            backbone, levels, pretrained, image_channels, channels, bev_cells, bev_tokens_side, bev_blocks, heights_m,
+            *area, query_layers, heads, feedforward, meta_channels,
+        )  # fmt: skip
+        self.planner = Planner(channels, heads, feedforward, plan_blocks, *area, sources)
+        self.schedule = TruncatedSchedule(steps)
+        self.register_buffer("anchors", torch.zeros(num_anchors, PLAN_POSES, 3))  # metres and radians
+
+    @property
+    def normalizer(self) -> PlanNormalizer:
+        return self.planner.normalizer
+
+    def set_anchors(self, human_plans: NDArray, seed: int) -> None:
+        """Fit normalisation and anchors to the training plans (n, T, 3)."""
+        self.normalizer.load_state_dict(PlanNormalizer.fit(human_plans).state_dict())
+        self.anchors.copy_(torch.from_numpy(fit_anchors(human_plans, len(self.anchors), seed)))
+
+    def perceive(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Tokens and the predictions of `Perception`."""
+        return self.encoder(batch)
+
+    def encode(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return self.encoder(batch)[0]
+
+    def denoise(self, tokens: dict[str, Tensor], noisy: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised plans (B, N, T, 3), t (B,) -> clean normalised plans (B, N, T, 3), logits (B, N)."""
+        return self.planner(tokens, noisy, t)
+
+    def normalized_anchors(self, batch_size: int) -> Tensor:
+        """(B, K, T, 3)"""
+        return self.normalizer.normalize(self.anchors).expand(batch_size, -1, -1, -1)
+
+    def chain(self, tokens: dict[str, Tensor], noise: Tensor, eta: float = 0.0, std_floor: float = 0.0) -> Chain:
+        """Denoising of all anchors with unit noise (B, K, steps + 1, T, 3)."""
+        anchors = self.normalized_anchors(len(noise))
+        return sample_chain(self.denoise, tokens, anchors, noise, self.schedule, eta, std_floor)
+
+    def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Unit noise for `chain`, on the generator's device."""
+        shape = (batch_size, len(self.anchors), self.schedule.steps + 1, PLAN_POSES, 3)
+        return torch.randn(shape, generator=generator, device=generator.device)
+
+    def plan(self, tokens: dict[str, Tensor], noise: Tensor) -> tuple[Tensor, Tensor]:
+        """K plans (B, K, T, 3) in metres and radians, and their logits (B, K), without sampling noise between steps."""
+        chain = self.chain(tokens, noise)
+        return self.normalizer.denormalize(chain.final), chain.logits
+
+    def save(self, path: str | Path) -> None:
+        """Write what rebuilds this policy."""
+        temporary = Path(path).with_suffix(".partial")
+        torch.save({"arguments": self.arguments, "state_dict": self.state_dict()}, temporary)
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Policy":
+        """A saved policy, on the CPU, in evaluation mode."""
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        policy = cls(**saved["arguments"])
+        policy.load_state_dict(saved["state_dict"])
+        return policy.eval()
+
+
+def best_plan(plans: Tensor, logits: Tensor) -> Tensor:
+    """(B, T, 3) plan of the highest score among plans (B, K, T, 3)."""
+    return plans[torch.arange(len(plans)), logits.argmax(dim=1)]

@@ -1,0 +1,204 @@
+"""Training with Lightning: seeds, terminal progress, loss history, checkpoints, and resuming after a kill.
+
+A stage gives a model, data loaders and a loss function (model, batch) -> dict of terms; `fit` does the rest. Randomness
+depends on (seed, epoch) only, so a run that was killed and resumed ends with the same weights as one that was not.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from irlvla.losses import weighted
+from irlvla.progress import progress
+
+Loss = Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """AdamW with linear warm-up and cosine decay to zero over all steps."""
+
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    warmup_epochs: float = 0.5
+    weight_decay: float = 1.0e-4
+    gradient_clip: float = 1.0
+    slow: tuple[str, ...] = ()  # name prefixes of parameters trained at half the rate (DiffVLA: the image encoder)
+
+
+class EpochSampler(Sampler[int]):
+    """A permutation of n rows that depends on seed and epoch alone. Lightning calls `set_epoch`."""
+
+    def __init__(self, size: int, seed: int):
+        self.size, self.seed, self.epoch = size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.size).tolist())
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def loaders(
+    train: Dataset, val: Dataset, batch_size: int, seed: int, workers: int = 0
+) -> tuple[DataLoader, DataLoader]:
+    """Shuffled training batches (a last, smaller one is dropped if there are others) and ordered validation batches."""
+    shuffled = EpochSampler(len(train), seed)
+    return (
+        DataLoader(train, batch_size, sampler=shuffled, drop_last=len(train) > batch_size, num_workers=workers),
+        DataLoader(val, batch_size, num_workers=workers),
+    )
+
+
+class Stage(lightning.LightningModule):
+    """Glue between a model, its loss and Lightning."""
+
+    def __init__(
+        self, model: nn.Module, loss: Loss, weights: Mapping[str, float], optimization: Optimization, seed: int
+    ):
+        super().__init__()
+        self.model, self.loss, self.weights = model, loss, dict(weights)
+        self.optimization, self.seed = optimization, seed
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        o = self.optimization
+        named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        slow = [p for name, p in named if name.startswith(o.slow)] if o.slow else []
+        chosen = {id(p) for p in slow}
+        groups = [{"params": [p for _, p in named if id(p) not in chosen]}]
+        groups += [{"params": slow, "lr": o.learning_rate / 2}] if slow else []
+        optimizer = torch.optim.AdamW(groups, lr=o.learning_rate, weight_decay=o.weight_decay)
+        total = int(self.trainer.estimated_stepping_batches)
+        warmup = max(round(total * min(o.warmup_epochs / o.epochs, 1)), 1)
+
+        def factor(step: int) -> float:
+            decay = 0.5 * (1 + np.cos(np.pi * min(max(step - warmup, 0) / max(total - warmup, 1), 1)))
+            return min((step + 1) / warmup, 1.0) * decay
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+
+    def on_validation_epoch_start(self) -> None:
+        torch.manual_seed(self.seed)  # the same validation noise in every epoch
+
+    def _step(self, batch: dict[str, Tensor], prefix: str) -> Tensor:
+        terms = self.loss(self.model, batch)
+        total = weighted(terms, self.weights)
+        size = len(next(iter(batch.values())))
+        logged = {f"{prefix}_{name}": value.detach() for name, value in {"loss": total, **terms}.items()}
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=size)
+        return total
+
+    def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: dict[str, Tensor], index: int) -> None:
+        self._step(batch, "val")
+
+
+class History(Callback):
+    """One row of mean losses per epoch in a CSV, and a progress bar on the terminal."""
+
+    def __init__(self, path: Path, name: str):
+        self.path, self.name, self.rows = path, name, []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rows = state["rows"]
+
+    def on_train_start(self, trainer: lightning.Trainer, module: Stage) -> None:
+        self.bar = progress(None, self.name, total=trainer.num_training_batches * trainer.max_epochs)
+        self.bar.update(trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: Stage, outputs: Any, batch: Any, index: int
+    ) -> None:
+        self.bar.set_postfix(epoch=trainer.current_epoch, loss=float(outputs["loss"]), refresh=False)
+        self.bar.update()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: Stage) -> None:
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.rows = [*self.rows, {"epoch": trainer.current_epoch, **dict(sorted(values.items()))}]
+        temporary = self.path.with_suffix(".partial")
+        pd.DataFrame(self.rows).to_csv(temporary, index=False, float_format="%.6g")
+        os.replace(temporary, self.path)
+
+    def on_train_end(self, trainer: lightning.Trainer, module: Stage) -> None:
+        self.bar.close()
+
+
+def fit(
+    model: nn.Module,
+    loss: Loss,
+    weights: Mapping[str, float],
+    train: Dataset,
+    val: Dataset,
+    optimization: Optimization,
+    folder: str | Path,
+    name: str,
+    seed: int,
+    accelerator: str = "auto",
+    devices: int | str = 1,
+    workers: int = 0,
+) -> pd.DataFrame:
+    """Train the model in place and return its history, a row per epoch with columns `{train,val}_{loss,term}`.
+
+    Writes `folder/<name>.csv` and a checkpoint per epoch, `folder/checkpoints/<name>-<key>.ckpt`. A checkpoint of the
+    same settings (the key is their hash) is resumed.
+    """
+    folder = Path(folder)
+    settings = {"optimization": asdict(optimization), "weights": dict(weights), "seed": seed, "samples": len(train)}
+    shapes = [(n, list(p.shape)) for n, p in model.named_parameters()]
+    key = hashlib.sha256(json.dumps([settings, shapes], sort_keys=True).encode()).hexdigest()[:12]
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    checkpoint = ModelCheckpoint(
+        folder / "checkpoints", f"{name}-{key}", save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    history = History(folder / f"{name}.csv", name)
+    lightning.seed_everything(seed, verbose=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*num_workers.*|.*checkpoint directory.*|.*barcode.*")
+        trainer = lightning.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            max_epochs=optimization.epochs,
+            deterministic="warn",  # CUDA has no deterministic backward pass of grid_sample
+            gradient_clip_val=optimization.gradient_clip,
+            callbacks=[history, checkpoint],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        stage = Stage(model, loss, weights, optimization, seed)
+        path = folder / "checkpoints" / f"{name}-{key}.ckpt"
+        trainer.fit(
+            stage,
+            *loaders(train, val, optimization.batch_size, seed, workers),
+            ckpt_path=path if path.exists() else None,
+            weights_only=True,
+        )
+    model.eval()
+    return pd.DataFrame(history.rows)
