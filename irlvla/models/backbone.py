@@ -1,0 +1,31 @@
+"""Image backbone: any convolutional network of timm, with a feature pyramid merged into its finest level."""
+
+from collections.abc import Sequence
+
+import timm
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ImageBackbone(nn.Module):
+    """Images (n, 3, H, W) -> one feature map (n, D, H / stride, W / stride); `stride` is that of the finest level.
+
+    Args:
+        name: a timm model, e.g. `ese_vovnet99b` (VoVNetV2-99).
+        levels: which of its feature levels to use, finest first; stages after the last one are not built.
+        pretrained: load timm's weights (needs the network, or timm's cache).
+    """
+
+    def __init__(self, name: str, levels: Sequence[int], channels: int, pretrained: bool = False):
+        super().__init__()
+        self.network = timm.create_model(name, features_only=True, out_indices=tuple(levels), pretrained=pretrained)
+        self.stride: int = self.network.feature_info.reduction()[0]
+        self.laterals = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in self.network.feature_info.channels())
+        self.smooth = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = [lateral(x) for lateral, x in zip(self.laterals, self.network(images), strict=True)]
+        merged = maps[-1]
+        for finer in reversed(maps[:-1]):
+            merged = finer + F.interpolate(merged, size=finer.shape[-2:], mode="nearest")
+        return self.smooth(merged)

@@ -1,0 +1,122 @@
+"""3D reasoning on BEV tokens: queries that become objects (30 and the ego) and map polylines, and BEV segmentation.
+
+Q queries. Predictions are in the ego frame.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from irlvla.models.planner import mlp, sample_bev
+from irlvla.scenes.targets import BOX_COLUMNS, MAP_CLASSES, OBJECT_CLASSES, POLYLINE_POINTS
+
+Range = tuple[float, float]
+
+# How a box is predicted and compared: position and speed scaled to about one, sizes as logarithms, heading as sin, cos.
+POSITION_SCALE_M = 10.0
+SPEED_SCALE_MPS = 5.0
+BOX_CODE = ("x", "y", "z", "log_length", "log_width", "log_height", "sin", "cos", "vx", "vy")
+
+
+def encode_boxes(boxes: Tensor) -> Tensor:
+    """(..., 9) columns BOX_COLUMNS -> (..., 10) columns BOX_CODE."""
+    x, y, z, length, width, height, heading, vx, vy = boxes.unbind(-1)
+    position = torch.stack([x, y, z], dim=-1) / POSITION_SCALE_M
+    size = torch.stack([length, width, height], dim=-1).clamp(min=0.1).log()
+    turn = torch.stack([heading.sin(), heading.cos()], dim=-1)
+    return torch.cat([position, size, turn, torch.stack([vx, vy], dim=-1) / SPEED_SCALE_MPS], dim=-1)
+
+
+def decode_boxes(code: Tensor) -> Tensor:
+    """Inverse of `encode_boxes`."""
+    position, size, turn, velocity = code.split([3, 3, 2, 2], dim=-1)
+    heading = torch.atan2(turn[..., :1], turn[..., 1:])
+    return torch.cat([position * POSITION_SCALE_M, size.exp(), heading, velocity * SPEED_SCALE_MPS], dim=-1)
+
+
+class QueryDecoder(nn.Module):
+    """Q learned queries with learned reference points attend to each other and to the BEV tokens.
+
+    A query starts with the BEV feature at its reference point, so it knows from the first step on what is there.
+    """
+
+    def __init__(
+        self,
+        num_queries: int,
+        channels: int,
+        heads: int,
+        feedforward: int,
+        layers: int,
+        x_range_m: Range,
+        y_range_m: Range,
+    ):
+        super().__init__()
+        self.x_range_m, self.y_range_m = tuple(x_range_m), tuple(y_range_m)
+        spread = torch.quasirandom.SobolEngine(2).draw(num_queries + 1)[1:]  # evenly over the area; the first is 0, 0
+        low = torch.tensor([x_range_m[0], y_range_m[0]])
+        size = torch.tensor([x_range_m[1] - x_range_m[0], y_range_m[1] - y_range_m[0]])
+        self.references = nn.Parameter((low + spread * size) / POSITION_SCALE_M)
+        self.content = nn.Parameter(torch.randn(num_queries, channels) * 0.02)
+        self.look = nn.Linear(channels, channels)
+        layer = nn.TransformerDecoderLayer(channels, heads, feedforward, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.layers = nn.TransformerDecoder(layer, layers, nn.LayerNorm(channels))
+
+    def forward(self, bev: Tensor, further: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """bev (B, L, D), further queries (B, E, D) -> queries (B, Q + E, D), reference points (Q, 2) in metres."""
+        points = self.references * POSITION_SCALE_M
+        there = sample_bev(bev, points.expand(len(bev), 1, -1, -1), self.x_range_m, self.y_range_m)[:, 0]
+        queries = self.content + self.look(there)
+        return self.layers(queries if further is None else torch.cat([queries, further], dim=1), bev), points
+
+
+class Perception(nn.Module):
+    """BEV features and tokens -> object tokens, map tokens and the explicit predictions.
+
+    Predictions: box_logits (B, A, classes + 1), last = nothing; box_code (B, A, 10) columns BOX_CODE;
+    polyline_logits (B, M, classes + 1); polylines (B, M, P, 2) metres; bev_logits (B, BEV classes, X, Y).
+    """
+
+    def __init__(
+        self,
+        num_objects: int,
+        num_polylines: int,
+        num_bev_classes: int,
+        channels: int,
+        heads: int,
+        feedforward: int,
+        layers: int,
+        x_range_m: Range,
+        y_range_m: Range,
+    ):
+        super().__init__()
+        shape = (channels, heads, feedforward, layers, x_range_m, y_range_m)
+        self.objects = QueryDecoder(num_objects, *shape)
+        self.map = QueryDecoder(num_polylines, *shape)
+        self.box_class = nn.Linear(channels, len(OBJECT_CLASSES) + 1)
+        self.box = mlp(channels, channels, len(BOX_CODE))
+        self.polyline_class = nn.Linear(channels, len(MAP_CLASSES) + 1)
+        self.polyline = mlp(channels, 2 * channels, POLYLINE_POINTS * 2)
+        self.segmentation = nn.Conv2d(channels, num_bev_classes, 1)
+
+    def forward(self, bev: Tensor, tokens: Tensor, ego: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """bev (B, D, X, Y), BEV tokens (B, L, D), the ego's token (B, 1, D) -> tokens, predictions."""
+        objects, box_points = self.objects(tokens, ego)  # (B, A + 1, D): the ego comes last
+        elements, line_points = self.map(tokens)
+        code = self.box(objects[:, : len(box_points)])
+        position = code[..., :2] + box_points / POSITION_SCALE_M
+        polylines = self.polyline(elements).unflatten(-1, (POLYLINE_POINTS, 2)) * POSITION_SCALE_M
+        predictions = {
+            "box_logits": self.box_class(objects[:, : len(box_points)]),
+            "box_code": torch.cat([position, code[..., 2:]], dim=-1),
+            "polyline_logits": self.polyline_class(elements),
+            "polylines": polylines + line_points[:, None],
+            "bev_logits": self.segmentation(bev),
+        }
+        return {"objects": objects, "map": elements}, predictions
+
+
+def detections(predictions: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes (B, A, 9), class (B, A), probability of that class (B, A) of the objects' predictions."""
+    probability, label = predictions["box_logits"].softmax(-1)[..., :-1].max(-1)
+    boxes = decode_boxes(predictions["box_code"])
+    assert boxes.shape[-1] == len(BOX_COLUMNS)
+    return boxes, label, probability
