@@ -6,6 +6,7 @@ depends on (seed, epoch) only, so a run that was killed and resumed ends with th
 
 import hashlib
 import json
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from irlvla.losses import weighted
 from irlvla.progress import progress
+
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints are no progress
 
 Loss = Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]]
 
@@ -179,7 +182,7 @@ def fit(
     history = History(folder / f"{name}.csv", name)
     lightning.seed_everything(seed, verbose=False)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*num_workers.*|.*checkpoint directory.*|.*barcode.*")
+        warnings.filterwarnings("ignore", ".*num_workers.*|.*LeafSpec.*|.*checkpoint directory.*")
         trainer = lightning.Trainer(
             accelerator=accelerator,
             devices=devices,
