@@ -1,0 +1,28 @@
+"""`python -m irlvla.world build OUT --seed N` makes a dataset; `python -m irlvla.world check ROOT` validates one."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from irlvla.world.build import build
+from irlvla.world.town import TOWNS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="irlvla.world", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    make = commands.add_parser("build", help="make a dataset")
+    make.add_argument("out", type=Path)
+    make.add_argument("--seed", type=int, default=1)
+    make.add_argument("--towns", nargs="+", choices=TOWNS, default=list(TOWNS))
+    make.add_argument("--logs", type=int, help="logs per town (default: each town's own number)")
+    make.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    towns = [TOWNS[name] for name in arguments.towns]
+    if arguments.logs is not None:
+        towns = [dataclasses.replace(town, logs=arguments.logs) for town in towns]
+    build(arguments.out, arguments.seed, towns, arguments.workers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Who drives and walks where: the route file of one simulation."""
+
+from dataclasses import dataclass
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+import sumolib
+from numpy.random import Generator
+
+from irlvla import vehicle
+
+EGO = "ego"
+
+# Length, width, height [m], share of the traffic, SUMO class; other attributes of the car-following model.
+VEHICLE_TYPES = {
+    "car": (4.6, 1.9, 1.55, 0.46, "passenger", 'sigma="0.3" accel="2.2" decel="3.5"'),
+    "compact": (3.9, 1.75, 1.5, 0.22, "passenger", 'sigma="0.3" accel="2.3" decel="3.5"'),
+    "van": (5.6, 2.05, 2.3, 0.14, "passenger", 'sigma="0.3" accel="1.8" decel="3.2"'),
+    "truck": (8.2, 2.4, 3.1, 0.06, "truck", 'sigma="0.2" accel="1.2" decel="3.0" maxSpeed="22"'),
+    "bicycle": (1.8, 0.65, 1.75, 0.12, "bicycle", 'accel="1.0" decel="2.5" maxSpeed="5.5"'),
+}
+PEDESTRIAN_SIZE_M = (0.6, 0.6, 1.75)
+WARM_UP_S = 40.0
+
+
+@dataclass(frozen=True)
+class EgoStart:
+    """Where and when the ego enters, and the edges it drives."""
+
+    edges: tuple[str, ...]
+    position_m: float  # of the front bumper on the first edge
+    depart_s: float = WARM_UP_S
+
+
+def drivable(edge: "sumolib.net.edge.Edge") -> bool:
+    return any(lane.allows("passenger") for lane in edge.getLanes())
+
+
+def following(edge: "sumolib.net.edge.Edge") -> list[tuple["sumolib.net.edge.Edge", str]]:
+    """Edges a car can drive on to, each with the direction of the turn (s, l, r, L, R), in a fixed order."""
+    turns = {}
+    for lane in edge.getLanes():
+        for connection in lane.getOutgoing() if lane.allows("passenger") else ():
+            if (
+                connection.getDirection() != "t"
+                and drivable(connection.getTo())
+               
+            ):
+                turns.setdefault(connection.getTo().getID(), (connection.getTo(), connection.getDirection()))
+    return [turns[key] for key in sorted(turns)]
+
+
+def random_walk(start: "sumolib.net.edge.Edge", length_m: float, turn: str, rng: Generator) -> list:
+    """Edges from `start` on, without repeats, about `length_m` long; `turn` (s, l or r) is taken first where possible."""
+    edges, length = [start], start.getLength()
+    while length < length_m:
+        options = [(edge, way) for edge, way in following(edges[-1]) if edge not in edges]
+        if not options:
+            break
+        wanted = [edge for edge, way in options if len(edges) == 1 and way.lower() == turn]
+        choice = wanted or [edge for edge, _ in options]
+        edges.append(choice[rng.integers(len(choice))])
+        length += edges[-1].getLength()
+    return edges
+
+
+def ego_start(net: "sumolib.net.Net", turn: str, rng: Generator) -> EgoStart:
+    """A random start some 40-130 m before a junction where the ego turns as asked (s, l or r)."""
+    candidates = [
+        e for e in net.getEdges(withInternal=False)
+        if drivable(e) and e.getLength() > 45 and any(way.lower() == turn for _, way in following(e))
+    ]  # fmt: skip
+    for _ in range(200):
+        start = candidates[rng.integers(len(candidates))]
+        edges = random_walk(start, 700.0, turn, rng)
+        if sum(e.getLength() for e in edges) > 400:
+            position = max(vehicle.LENGTH_M + 1, start.getLength() - rng.uniform(40, 130))
+            return EgoStart(tuple(e.getID() for e in edges), float(position))
+    raise ValueError(f"no route of 400 m with turn {turn!r} in this network")
+
+
+def route_file(net: "sumolib.net.Net", start: EgoStart, cars_per_km: float, pedestrians: int, until_s: float,
+               rng: Generator, radius_m: float = 420.0) -> str:  # fmt: skip
+    """XML text: vehicle types, trips and walks that start within `radius_m` of the ego's start, and the ego."""
+    first = net.getEdge(start.edges[0])
+    x, y = first.getToNode().getCoord()
+    near = [
+        e
+        for e in net.getEdges(withInternal=False)
+        if np.hypot(*np.subtract(e.getFromNode().getCoord(), (x, y))) < radius_m
+    ]
+    near = sorted(near, key=lambda e: e.getID())
+    roads = [e for e in near if drivable(e)]
+    pavements = [e for e in near if any(lane.allows("pedestrian") for lane in e.getLanes())]
+    lines = ["<routes>", *_types()]
+    entries = [(start.depart_s, _ego(start))] + _trips(roads, cars_per_km, until_s, rng) + _walks(pavements, pedestrians, until_s, rng)
+    lines += [text for _, text in sorted(entries)]
+    return "\n".join([*lines, "</routes>"])
+
+
+def _types() -> list[str]:
+    sublane = 'laneChangeModel="SL2015" latAlignment="center" carFollowModel="EIDM" minGap="2" tau="1.2"'
+    types = [
+        f'<vType id="{name}" length="{length}" width="{width}" height="{height}" vClass="{vclass}" {model} {sublane}'
+        f' speedFactor="normc(0.95,0.1,0.75,1.1)"/>'
+        for name, (length, width, height, _, vclass, model) in VEHICLE_TYPES.items()
+    ]
+    ego = (
+        f'<vType id="{EGO}" length="{vehicle.LENGTH_M}" width="{vehicle.WIDTH_M}" height="{vehicle.HEIGHT_M}" accel="1.8"'
+        f' decel="2.8" sigma="0" speedFactor="0.97" lcSpeedGain="0" lcKeepRight="0" {sublane}/>'
+    )
+    length, width, height = PEDESTRIAN_SIZE_M
+    walker = f'<vType id="walker" vClass="pedestrian" length="{length}" width="{width}" height="{height}"/>'
+    return [*types, ego, walker]
+
+
+def _ego(start: EgoStart) -> str:
+    return (
+        f'<vehicle id="{EGO}" type="{EGO}" depart="{start.depart_s}" departLane="best" departSpeed="max"'
+        f' departPos="{start.position_m:.2f}"><route edges={quoteattr(" ".join(start.edges))}/></vehicle>'
+    )
+
+
+def _trips(roads: list, cars_per_km: float, until_s: float, rng: Generator) -> list[tuple[float, str]]:
+    lengths = np.array([e.getLength() * sum(lane.allows("passenger") for lane in e.getLanes()) for e in roads])
+    number = int(round(cars_per_km * lengths.sum() / 1000))
+    names, shares = list(VEHICLE_TYPES), np.array([t[3] for t in VEHICLE_TYPES.values()])
+    entries = []
+    for index in range(int(number * 1.5)):  # the last third enters later, in place of those that left
+        depart = rng.uniform(0, 0.5 * WARM_UP_S) if index < number else rng.uniform(0.5 * WARM_UP_S, until_s)
+        start = roads[rng.choice(len(roads), p=lengths / lengths.sum())]
+        edges = random_walk(start, 900.0, "s", rng)
+        kind = names[rng.choice(len(names), p=shares / shares.sum())]
+        text = (
+            f'<vehicle id="v{index}" type="{kind}" depart="{depart:.1f}" departLane="best" departSpeed="max"'
+            f' departPos="random_free"><route edges={quoteattr(" ".join(e.getID() for e in edges))}/></vehicle>'
+        )
+        entries.append((round(depart, 1), text))
+    return entries
+
+
+def _walks(pavements: list, number: int, until_s: float, rng: Generator) -> list[tuple[float, str]]:
+    entries = []
+    for index in range(number if pavements else 0):
+        depart = round(rng.uniform(0, 0.8 * until_s), 1)
+        a, b = (pavements[rng.integers(len(pavements))].getID() for _ in range(2))
+        walk = f"<walk from={quoteattr(a)} to={quoteattr(b)}/>"
+        position = f'departPos="{rng.uniform(1, 30):.1f}"'
+        entries.append((depart, f'<person id="p{index}" type="walker" depart="{depart}" {position}>{walk}</person>'))
+    return entries
