@@ -12,7 +12,7 @@ from irlvla.epdms.context import Rails, ScoringContext
 from irlvla.epdms.forecast import Objects
 from irlvla.epdms.rails import find_rails
 from irlvla.epdms.route import MAP_REACH_M, find_route
-from irlvla.epdms.states import NUM_COLUMNS, NUM_STATES, STEP_S, ego_centers
+from irlvla.epdms.states import NUM_COLUMNS, NUM_STATES, STEP_S, EgoBoxes
 from irlvla.geometry import local_from_global, wrap_angle
 from irlvla.scenes.scene import Scene
 from irlvla.scenes.town_map import TownMap
@@ -40,7 +40,7 @@ def scoring_context(scene: Scene) -> ScoringContext:
         scene_type="synthetic" if scene.is_synthetic else "original",
         ego_state=history[-1],
         ego_history=history[-4:],
-        **_polygons(scene.town_map, ego_centers(history[-1])),
+        **_polygons(scene.town_map, EgoBoxes.from_states(history[-1]).centers),
         route_lane_ids=np.array(route.lane_ids),
         centerline=route.centerline,
         **tracks,

@@ -7,8 +7,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from irlvla import vehicle
-from irlvla.epdms.states import STEP_S, box_corners, ego_centers, ego_corners
+from irlvla.epdms.states import STEP_S, EgoBoxes, box_corners
 from irlvla.geometry import wrap_angle
 
 Array = NDArray[np.float64]
@@ -54,14 +53,15 @@ def relevant(objects: Objects, ego_state: Array) -> Objects:
 
     Those that touch the ego's box now are left out: the planner ignores them for good.
     """
-    distance = np.linalg.norm(objects.poses[:, :2] - ego_centers(ego_state), axis=1)
+    ego = EgoBoxes.from_states(ego_state)
+    distance = np.linalg.norm(objects.poses[:, :2] - ego.centers, axis=1)
     order = np.argsort(distance)
     order = order[distance[order] <= REACH_M]
     types = objects.types[order]
     static = order[~np.isin(types, list(NEAREST))][:NEAREST_STATIC]
     moving = [order[types == kind][:count] for kind, count in NEAREST.items()]
     found = objects.take(np.concatenate([static, *moving]))
-    touching = shapely.intersects(box_polygons(found.poses, found.lwh_m), shapely.polygons(ego_corners(ego_state)))
+    touching = shapely.intersects(box_polygons(found.poses, found.lwh_m), shapely.polygons(ego.corners))
     return found.take(np.flatnonzero(~touching))
 
 
@@ -72,6 +72,4 @@ def box_polygons(poses: Array, lwh_m: Array) -> NDArray[np.object_]:
 
 def ego_polygons(poses: Array) -> NDArray[np.object_]:
     """Polygons (...) of the ego's box at rear-axle poses (..., 3)."""
-    ahead = np.stack([np.cos(poses[..., 2]), np.sin(poses[..., 2])], axis=-1)
-    centers = poses[..., :2] + vehicle.REAR_AXLE_TO_CENTER_M * ahead
-    return shapely.polygons(box_corners(centers, poses[..., 2], vehicle.LENGTH_M, vehicle.WIDTH_M))
+    return shapely.polygons(EgoBoxes.from_states(poses).corners)

@@ -39,10 +39,9 @@ class Path:
         return Path(np.column_stack([moved, self.poses[:, 2]]))
 
     def at(self, progress_m: Array) -> Array:
-        """Poses (..., 3) at distances (...), which are clamped to [1e-5, length]; headings wrapped."""
-        distance = np.clip(progress_m, 1e-5, self.length_m)
+        """Poses (..., 3) at distances (...), which are clamped to [0, length]; headings wrapped."""
         x, y, heading = (
-            np.interp(distance, self.progress_m, column)
+            np.interp(progress_m, self.progress_m, column)
             for column in (self.poses[:, 0], self.poses[:, 1], self._headings)
         )
         return np.stack([x, y, np.arctan2(np.sin(heading), np.cos(heading))], axis=-1)

@@ -31,6 +31,7 @@ FALLBACK_SPEED_LIMIT_MPS = 15.0
 MAX_ACCELERATION_MPS2, MAX_DECELERATION_MPS2 = 1.5, 3.0
 MIN_GAP_M, HEADWAY_S, EXPONENT = 1.0, 1.5, 10
 CORRIDOR_HORIZON_S = 5.0
+MIN_PROGRESS_M = 1e-5  # paths are followed from here on
 
 
 def plan(
@@ -109,7 +110,7 @@ def _follow(path: Path, ego_state: Array, target_mps: Array, around: Surrounding
     start = path.line.project(shapely.Point(ego_state[:2]))
     progress, speed = np.full(len(target_mps), start), np.full(len(target_mps), ego_state[VX])
     poses = np.empty((len(target_mps), NUM_STATES, 3))
-    poses[:, 0] = path.at(progress)
+    poses[:, 0] = path.at(np.maximum(progress, MIN_PROGRESS_M))
     find_leader = _leader_finder(path, start, target_mps.max(), around)
     # The official planner looks for leaders at even steps only, so that at step 1 the leader is an empty entry:
     # an obstacle at the start of the path, for which every proposal brakes.
@@ -119,7 +120,7 @@ def _follow(path: Path, ego_state: Array, target_mps: Array, around: Surrounding
             leader = find_leader(step, progress, poses[:, step - 1])
         acceleration = idm_acceleration(progress, speed, leader, target_mps)
         progress, speed = progress + STEP_S * speed, speed + STEP_S * acceleration
-        poses[:, step] = path.at(progress)
+        poses[:, step] = path.at(np.maximum(progress, MIN_PROGRESS_M))
     return poses
 
 

@@ -12,8 +12,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from irlvla import vehicle
-from irlvla.epdms.states import box_corners
+from irlvla.epdms.states import EgoBoxes
 from irlvla.scenes.town_map import Lane, TownMap
 
 Array = NDArray[np.float64]
@@ -181,13 +180,11 @@ def _start_lane(town_map: TownMap, ego_pose: Array, lane_ids: tuple[str, ...]) -
     here = np.flatnonzero(shapely.intersects(polygons, shapely.Point(ego_pose[:2])))
     if len(here):
         return lanes[min(here, key=lambda index: _offset(lanes[index].centerline, ego_pose)[1])]
-    heading = ego_pose[2]
-    center = ego_pose[:2] + vehicle.REAR_AXLE_TO_CENTER_M * np.array([np.cos(heading), np.sin(heading)])
-    under = np.flatnonzero(shapely.contains_xy(polygons, *center))
+    ego = EgoBoxes.from_states(ego_pose)
+    under = np.flatnonzero(shapely.contains_xy(polygons, *ego.centers))
     if len(under):
         return lanes[under[0]]
-    box = shapely.polygons(box_corners(center, heading, vehicle.LENGTH_M, vehicle.WIDTH_M))
-    return lanes[int(np.argmin(shapely.distance(polygons, box)))]
+    return lanes[int(np.argmin(shapely.distance(polygons, shapely.polygons(ego.corners))))]
 
 
 def _lane_path(town_map: TownMap, start: str, allowed: set[str], target_roadblock: str) -> list[str]:

@@ -1,0 +1,233 @@
+"""Reactive traffic: cars on rails that brake for the ego and for each other (intelligent driver model, IDM).
+
+Each car of the present frame is moved onto the centreline of its lane and follows it to its end. Pedestrians,
+bicycles and objects replay the log, and no car sees them; nor do cars see red lights. These, and the ego box that
+stands 1.461 m too far back and one step late, are properties of the official evaluation, which this reproduces.
+(Its rule that a car does not see another whose token is part of its own is left out: tokens of one length never are.)
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from irlvla import vehicle
+from irlvla.epdms.context import Rails, ScoringContext
+from irlvla.epdms.forecast import box_polygons
+from irlvla.epdms.path import Path
+from irlvla.epdms.states import HEADING, NUM_STATES, STEP_S, VX, VY, EgoBoxes
+
+Array = NDArray[np.float64]
+
+DEFAULT_TARGET_MPS = 10.0
+MIN_GAP_M, HEADWAY_S, EXPONENT = 1.0, 1.5, 4
+MAX_ACCELERATION_MPS2, MAX_DECELERATION_MPS2 = 1.0, 2.0
+RADIUS_M = 100.0  # cars farther from the ego leave the simulation
+SNAP_M = 3.0  # cars farther from their rail are not simulated
+PARKED_SPEED_MPS = 0.1
+SIMPLIFY_M = 1e-5
+EGO_LWH_M = np.array([vehicle.LENGTH_M, vehicle.WIDTH_M, vehicle.HEIGHT_M])
+
+
+def react(context: ScoringContext, states: Array) -> ScoringContext:
+    """The context with the traffic that an ego driven through `states` (41, 11) meets.
+
+    Raises ValueError if the context was saved without rails.
+    """
+    if context.rails is None:
+        raise ValueError("this context has no rails: reactive traffic needs one made by build.scoring_context")
+    is_car = context.track_types == "VEHICLE"
+    moved, valid = context.track_states.copy(), context.track_valid.copy()
+    valid[0] &= context.rails.seen_now
+    valid[1:, is_car] = False
+    cars = _start_cars(context)
+    parked = _parked_candidates(context)
+    for step in range(1, NUM_STATES):
+        ego = _Ego.of(states[step - 1])
+        cars = [car for car in cars if np.hypot(*(car.pose[:2] - ego.pose[:2])) <= RADIUS_M]
+        for car in cars:
+            car.advance(*_leader(car, cars, ego))
+        for car in cars:
+            moved[step, car.track] = [
+                *car.pose,
+                *(car.speed_mps * np.array([np.cos(car.pose[2]), np.sin(car.pose[2])])),
+            ]
+            valid[step, car.track] = True
+        standing = _standing(context, parked, cars)
+        moved[step, standing], valid[step, standing] = context.track_states[0, standing], True
+    return replace(context, track_states=moved, track_valid=valid)
+
+
+@dataclass(frozen=True)
+class _Ego:
+    """The ego as cars see it: its box centred at the rear axle."""
+
+    pose: Array
+    speed_mps: float
+    shape: shapely.Polygon
+
+    @classmethod
+    def of(cls, state: Array) -> "_Ego":
+        pose = state[: HEADING + 1]
+        return cls(pose, float(np.hypot(state[VX], state[VY])), box_polygons(pose, EGO_LWH_M))
+
+    @property
+    def reach_m(self) -> float:
+        return float(np.hypot(vehicle.LENGTH_M, vehicle.WIDTH_M)) / 2
+
+
+class _Car:
+    """A car on its rail. `shape` is what others see: its box and the strip of rail that it covers in the headway."""
+
+    def __init__(self, track: int, rail: "_Rail", lwh_m: Array, progress_m: float, speed_mps: float, target_mps: float):
+        self.track, self.rail, self.lwh_m, self.target_mps = track, rail, lwh_m, target_mps
+        self.progress_m, self.speed_mps = progress_m, speed_mps
+        self.pose = rail.path.at(progress_m)
+        self.shape_or_none: shapely.Geometry | None = None
+
+    @property
+    def reach_m(self) -> float:
+        """No part of `shape` is farther from the car's centre."""
+        return self.lwh_m[0] / 2 + self.lwh_m[1] + HEADWAY_S * self.speed_mps
+
+    @property
+    def shape(self) -> shapely.Geometry:
+        if self.shape_or_none is None:
+            half = self.lwh_m[0] / 2
+            strip = self.rail.between(self.progress_m - half, self.progress_m + half + HEADWAY_S * self.speed_mps)
+            covered = strip.buffer(self.lwh_m[1] / 2, cap_style="flat")
+            self.shape_or_none = shapely.union(covered, box_polygons(self.pose, self.lwh_m)).simplify(SIMPLIFY_M)
+        return self.shape_or_none
+
+    def advance(self, gap_m: float, leader_mps: float) -> None:
+        """One Euler step of IDM behind a leader `gap_m` ahead that moves with `leader_mps` along this car's heading."""
+        speed = self.speed_mps
+        closing = speed * (speed - leader_mps) / (2 * np.sqrt(MAX_ACCELERATION_MPS2 * MAX_DECELERATION_MPS2))
+        wanted = MIN_GAP_M + speed * HEADWAY_S + closing
+        free = 1 - (speed / self.target_mps) ** EXPONENT
+        acceleration = MAX_ACCELERATION_MPS2 * (free - (wanted / max(gap_m, MIN_GAP_M)) ** 2)
+        acceleration = min(max(acceleration, -MAX_DECELERATION_MPS2), MAX_ACCELERATION_MPS2)
+        self.progress_m += STEP_S * speed
+        self.speed_mps = max(speed + STEP_S * acceleration, 0.0)
+        self.pose = self.rail.path.at(self.progress_m)
+        self.shape_or_none = None
+
+
+@dataclass(frozen=True)
+class _Rail:
+    path: Path
+
+    @classmethod
+    def of(cls, centerline: Array) -> "_Rail":
+        """The rail of a centreline: without its last vertex, as in the official code, and without doubled ones."""
+        moves = np.linalg.norm(np.diff(centerline[:, :2], axis=0), axis=1)
+        kept = np.flatnonzero(~np.isclose(moves, 0.0))
+        return cls(Path(centerline[kept] if len(kept) > 1 else centerline))
+
+    @cached_property
+    def max_step_m(self) -> float:
+        return float(np.diff(self.path.progress_m).max())
+
+    def ahead(self, progress_m: float) -> Array:
+        """(P, 2) vertices of the rest of the rail, the present point first."""
+        following = np.searchsorted(self.path.progress_m, progress_m, side="right")
+        if following == len(self.path.poses):
+            return self.path.poses[-2:, :2]
+        return np.concatenate([self.path.at(progress_m)[None, :2], self.path.poses[following:, :2]])
+
+    def between(self, start_m: float, end_m: float) -> shapely.LineString:
+        progress = self.path.progress_m
+        start_m, end_m = np.clip([start_m, end_m], 0.0, progress[-1])
+        first = np.searchsorted(progress, start_m, side="right")
+        last = np.searchsorted(progress, end_m, side="left")
+        if first == len(progress):
+            return shapely.linestrings(self.path.poses[-2:, :2])
+        if last == 0:
+            return shapely.linestrings(self.path.poses[:2, :2])
+        ends = self.path.at(np.array([start_m, end_m]))[:, :2]
+        return shapely.linestrings(np.concatenate([ends[:1], self.path.poses[first:last, :2], ends[1:]]))
+
+
+def _start_cars(context: ScoringContext) -> list[_Car]:
+    """Cars of the present frame on their rails, without those that then meet the ego or an earlier car."""
+    rails = context.rails
+    lines = [_Rail.of(rails.xyh[start:end]) for start, end in zip(rails.offsets, rails.offsets[1:], strict=False)]
+    snapped = box_polygons(rails.start_pose, context.track_lwh)
+    taken = [shapely.polygons(EgoBoxes.from_states(context.ego_state).corners)]
+    cars, target_mps = [], DEFAULT_TARGET_MPS
+    for track in np.flatnonzero((rails.rail >= 0) & (_off_rail_m(context) <= SNAP_M)):
+        if shapely.intersects(taken, snapped[track]).any():
+            continue
+        taken.append(snapped[track])
+        limit = rails.speed_limit_mps[rails.rail[track]]
+        target_mps = limit if limit > 0 else target_mps  # without a limit: that of the car before
+        speed = float(np.hypot(*context.track_states[0, track, 3:]))
+        rail = lines[rails.rail[track]]
+        car = _Car(track, rail, context.track_lwh[track], rails.start_progress_m[track], speed, target_mps)
+        car.shape_or_none = snapped[track]
+        cars.append(car)
+    return cars
+
+
+def _off_rail_m(context: ScoringContext) -> Array:
+    """(Q,) distance of the present centres from their rails."""
+    return np.linalg.norm(context.rails.start_pose[:, :2] - context.track_states[0, :, :2], axis=1)
+
+
+def _parked_candidates(context: ScoringContext) -> NDArray[np.int64]:
+    """Cars of the present frame that may stay where they are when they are not simulated."""
+    rails: Rails = context.rails
+    is_slow = np.hypot(context.track_states[0, :, 3], context.track_states[0, :, 4]) < PARKED_SPEED_MPS
+    beside_rail = (rails.rail >= 0) & (_off_rail_m(context) > SNAP_M)
+    is_car = rails.seen_now & (context.track_types == "VEHICLE")
+    return np.flatnonzero(is_car & (is_slow & ~rails.on_road | beside_rail))
+
+
+def _standing(context: ScoringContext, parked: NDArray[np.int64], cars: list[_Car]) -> list[int]:
+    """Those of the parked cars that touch no simulated car and no parked one before them."""
+    simulated = {car.track for car in cars}
+    parked = [track for track in parked if track not in simulated]
+    if not parked:
+        return []
+    boxes = [box_polygons(car.pose, car.lwh_m) for car in cars]
+    standing = []
+    for track in parked:
+        box = box_polygons(context.track_states[0, track, :3], context.track_lwh[track])
+        if not shapely.intersects(boxes, box).any():
+            standing.append(track)
+            boxes.append(box)
+    return standing
+
+
+def _leader(car: _Car, cars: list[_Car], ego: _Ego) -> tuple[float, float]:
+    """Gap [m] to what is next on the rest of the car's rail and its speed along the car's heading.
+
+    With nothing there, the end of the rail counts as a car that stands half its length beyond.
+    """
+    others = [ego, *(other for other in cars if other is not car)]
+    ahead = car.rail.ahead(car.progress_m)
+    on_rail = _meeting(ahead, car, others)
+    if not on_rail:
+        return car.rail.path.length_m - car.progress_m - car.lwh_m[0] / 2, 0.0
+    nearest = on_rail[0]
+    if len(on_rail) > 1:
+        nearest = on_rail[shapely.STRtree([other.shape for other in on_rail]).nearest(car.shape)]
+    return shapely.distance(car.shape, nearest.shape), nearest.speed_mps * np.cos(nearest.pose[2] - car.pose[2])
+
+
+def _meeting(ahead: Array, car: _Car, others: list) -> list:
+    """Those of `others` whose shape meets the lane of the car's width along the vertices `ahead`."""
+    centers = np.array([other.pose[:2] for other in others])
+    reach = np.array([other.reach_m for other in others]) + (car.lwh_m[1] + car.rail.max_step_m) / 2
+    squares = ((ahead[:, None] - centers) ** 2).sum(axis=-1).min(axis=0)
+    near = [others[i] for i in np.flatnonzero(squares <= (reach + 1e-6) ** 2)]
+    if not near:
+        return []
+    line = shapely.linestrings(ahead)
+    near = [other for other in near if shapely.distance(line, other.shape) <= car.lwh_m[1] / 2 + 1e-6]
+    if not near:
+        return []
+    lane = line.buffer(car.lwh_m[1] / 2, cap_style="flat")
+    return [other for other in near if shapely.intersects(lane, other.shape)]
