@@ -113,18 +113,18 @@ def _segments_touch(a: Array, b: Array, c: Array, d: Array) -> bool:
 class PolygonSet:
     """P simple polygons without holes, with an index of their edges for point queries.
 
-    Along its longer side (axis 0 = x, 1 = y) each polygon is cut into bins; a bin lists the edges that reach it.
-    A ray from a point, across that axis, can only meet edges of the point's bin.
+    Along its longer side (`along`: x or y; the other one is `across`) each polygon is cut into bins; a bin holds the
+    edges that reach it. A ray from a point towards greater `across` can only meet edges of the point's bin.
     """
 
     edges: Array  # (E, 4) x, y of both ends, polygon after polygon
     edge_offsets: Indices  # (P + 1,)
     bounds: Array  # (P, 4) least x, least y, greatest x, greatest y
-    axis: Indices  # (P,)
+    axis: Indices  # (P,) 0 where `along` is x, 1 where it is y
     bins_per_m: Array  # (P,)
     bin_offsets: Indices  # (P + 1,) first bin of each polygon, in bin_starts
     bin_starts: Indices  # (bins + 1,) slices of bin_edges
-    bin_edges: Indices  # rows of `edges`
+    bin_edges: Array  # (., 4) along, across of both ends
 
     def __len__(self) -> int:
         return len(self.bounds)
@@ -132,26 +132,28 @@ class PolygonSet:
     @classmethod
     def from_rings(cls, xy: Array, offsets: Indices) -> "PolygonSet":
         """Polygon i is xy[offsets[i]:offsets[i + 1]]; rings may be closed or not."""
+        xy = np.ascontiguousarray(xy, dtype=np.float64)
+        offsets = np.ascontiguousarray(offsets, dtype=np.int64)
         edges = np.empty((len(xy), 4))
         bounds = np.empty((len(offsets) - 1, 4))
         _ring_edges(xy, offsets, edges, bounds)
         size = bounds[:, 2:] - bounds[:, :2]
         axis = (size[:, 1] > size[:, 0]).astype(np.int64)
         num_bins = np.maximum(np.diff(offsets), 1)
-        bin_offsets = np.concatenate([[0], np.cumsum(num_bins)])
-        bins_per_m = num_bins / np.maximum(size[np.arange(len(size)), axis], 1e-9)
+        bin_offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(num_bins)])
+        bins_per_m = num_bins / np.maximum(size.max(axis=1), 1e-9)
+        spans = np.empty((len(edges), 2), dtype=np.int64)
         counts = np.zeros(bin_offsets[-1] + 1, dtype=np.int64)
-        index = (offsets, axis, bounds, bins_per_m, bin_offsets)
-        _count_bins(edges, *index, counts)
+        _edge_bins(edges, offsets, axis, bounds, bins_per_m, bin_offsets, spans, counts)
         bin_starts = np.cumsum(counts)
-        bin_edges = np.empty(bin_starts[-1], dtype=np.int64)
-        _fill_bins(edges, *index, bin_starts[:-1].copy(), bin_edges)
+        bin_edges = np.empty((bin_starts[-1], 4))
+        _fill_bins(edges, offsets, axis, spans, bin_starts[:-1].copy(), bin_edges)
         return cls(edges, offsets, bounds, axis, bins_per_m, bin_offsets, bin_starts, bin_edges)
 
     @property
-    def arrays(self) -> tuple[Array, ...]:
-        """All fields, in the order in which `contains` and `box_touches` take them."""
-        return tuple(getattr(self, name) for name in self.__dataclass_fields__)
+    def index(self) -> tuple[Array, ...]:
+        """The arrays that `contains` takes, in its order."""
+        return self.bounds, self.axis, self.bins_per_m, self.bin_offsets, self.bin_starts, self.bin_edges
 
 
 @njit(cache=True)
@@ -174,63 +176,72 @@ def _bin(value: float, least: float, bins_per_m: float, num_bins: int) -> int:
 
 
 @njit(cache=True)
-def _count_bins(edges, offsets, axis, bounds, bins_per_m, bin_offsets, counts) -> None:
+def _edge_bins(edges, offsets, axis, bounds, bins_per_m, bin_offsets, spans, counts) -> None:
+    """First and last bin of every edge in `spans`; edges per bin in `counts`, shifted by one for a cumulative sum."""
     for p in range(len(bounds)):
-        d, num_bins = axis[p], bin_offsets[p + 1] - bin_offsets[p]
+        d, first, num_bins = axis[p], bin_offsets[p], bin_offsets[p + 1] - bin_offsets[p]
         for e in range(offsets[p], offsets[p + 1]):
             low, high = min(edges[e, d], edges[e, 2 + d]), max(edges[e, d], edges[e, 2 + d])
-            first = _bin(low, bounds[p, d], bins_per_m[p], num_bins)
-            last = _bin(high, bounds[p, d], bins_per_m[p], num_bins)
-            for b in range(first, last + 1):
-                counts[bin_offsets[p] + b + 1] += 1
+            spans[e, 0] = first + _bin(low, bounds[p, d], bins_per_m[p], num_bins)
+            spans[e, 1] = first + _bin(high, bounds[p, d], bins_per_m[p], num_bins)
+            for b in range(spans[e, 0], spans[e, 1] + 1):
+                counts[b + 1] += 1
 
 
 @njit(cache=True)
-def _fill_bins(edges, offsets, axis, bounds, bins_per_m, bin_offsets, cursor, bin_edges) -> None:
-    for p in range(len(bounds)):
-        d, num_bins = axis[p], bin_offsets[p + 1] - bin_offsets[p]
+def _fill_bins(edges, offsets, axis, spans, cursor, bin_edges) -> None:
+    for p in range(len(axis)):
+        d = axis[p]
         for e in range(offsets[p], offsets[p + 1]):
-            low, high = min(edges[e, d], edges[e, 2 + d]), max(edges[e, d], edges[e, 2 + d])
-            first = _bin(low, bounds[p, d], bins_per_m[p], num_bins)
-            last = _bin(high, bounds[p, d], bins_per_m[p], num_bins)
-            for b in range(first, last + 1):
-                bin_edges[cursor[bin_offsets[p] + b]] = e
-                cursor[bin_offsets[p] + b] += 1
+            for b in range(spans[e, 0], spans[e, 1] + 1):
+                k = cursor[b]
+                bin_edges[k, 0], bin_edges[k, 1] = edges[e, d], edges[e, 1 - d]
+                bin_edges[k, 2], bin_edges[k, 3] = edges[e, 2 + d], edges[e, 3 - d]
+                cursor[b] += 1
 
 
 @njit(cache=True)
-def contains(polygons: tuple, p: int, x: float, y: float) -> bool:
-    """Whether polygon `p` of `PolygonSet.arrays` strictly contains the point: its boundary is outside."""
-    edges, _, bounds, axis, bins_per_m, bin_offsets, bin_starts, bin_edges = polygons
+def contains(
+    bounds: Array,
+    axis: Indices,
+    bins_per_m: Array,
+    bin_offsets: Indices,
+    bin_starts: Indices,
+    bin_edges: Array,
+    p: int,
+    x: float,
+    y: float,
+) -> bool:
+    """Whether polygon `p` of a `PolygonSet.index` strictly contains the point: its boundary is outside."""
     if x < bounds[p, 0] or x > bounds[p, 2] or y < bounds[p, 1] or y > bounds[p, 3]:
         return False
-    d = axis[p]
-    along, across = (x, y) if d == 0 else (y, x)
-    b = bin_offsets[p] + _bin(along, bounds[p, d], bins_per_m[p], bin_offsets[p + 1] - bin_offsets[p])
+    along, across, least = (x, y, bounds[p, 0]) if axis[p] == 0 else (y, x, bounds[p, 1])
+    b = bin_offsets[p] + _bin(along, least, bins_per_m[p], bin_offsets[p + 1] - bin_offsets[p])
     inside = False
     for k in range(bin_starts[b], bin_starts[b + 1]):
-        edge = edges[bin_edges[k]]
-        a_along, b_along = edge[d], edge[2 + d]
-        a_across, b_across = edge[1 - d], edge[3 - d]
-        if along < min(a_along, b_along) or along > max(a_along, b_along) or across > max(a_across, b_across):
-            continue  # the ray runs towards greater `across`
-        crosses = (a_along > along) != (b_along > along)
-        if across < min(a_across, b_across):
-            inside ^= crosses
+        a_along, a_across, b_along, b_across = bin_edges[k, 0], bin_edges[k, 1], bin_edges[k, 2], bin_edges[k, 3]
+        a_after, b_after = a_along > along, b_along > along
+        if (a_after and b_after) or (a_along < along and b_along < along) or (across > a_across and across > b_across):
+            continue  # the edge is wholly before or after the ray, or on the other side of the point
+        if across < a_across and across < b_across:
+            inside ^= a_after != b_after
             continue
         side = orientation(a_along, a_across, b_along, b_across, along, across)
         if side == 0.0:
-            return False  # on the boundary: within the bounds of the edge and on its line
+            return False  # on the boundary: on the edge's line and within its bounds
         # Left of an edge that runs towards smaller `along`, or right of the others: the edge is beyond the point.
-        if crosses and (side > 0.0) == (a_along > b_along):
+        if a_after != b_after and (side > 0.0) == a_after:
             inside = not inside
     return inside
 
 
 @njit(cache=True)
-def box_touches(polygons: tuple, p: int, corners: Array) -> bool:
-    """Whether the closed polygon `p` and the closed box `corners` (4, 2), counter-clockwise, share a point."""
-    edges, edge_offsets, bounds = polygons[0], polygons[1], polygons[2]
+def box_touches(edges: Array, edge_offsets: Indices, index: tuple, p: int, corners: Array) -> bool:
+    """Whether the closed polygon `p` and the closed box `corners` (4, 2), counter-clockwise, share a point.
+
+    `edges`, `edge_offsets` and `index` are those of the `PolygonSet`.
+    """
+    bounds = index[0]
     least_x, greatest_x = corners[:, 0].min(), corners[:, 0].max()
     least_y, greatest_y = corners[:, 1].min(), corners[:, 1].max()
     if greatest_x < bounds[p, 0] or least_x > bounds[p, 2] or greatest_y < bounds[p, 1] or least_y > bounds[p, 3]:
@@ -249,4 +260,4 @@ def box_touches(polygons: tuple, p: int, corners: Array) -> bool:
             inside &= orientation(c[0], c[1], d[0], d[1], a[0], a[1]) >= 0.0
         if inside:
             return True
-    return contains(polygons, p, corners[0, 0], corners[0, 1])
+    return contains(*index, p, corners[0, 0], corners[0, 1])

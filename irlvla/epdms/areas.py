@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from irlvla.epdms.context import ScoringContext
-from irlvla.epdms.states import X, Y, ego_centers, ego_corners
+from irlvla.epdms.states import EgoBoxes, X, Y
 from irlvla.polygons import PolygonSet, contains
 
 Array = NDArray[np.float64]
@@ -54,21 +54,22 @@ class EgoAreas:
     axle_in_intersection: Mask
 
 
-def ego_areas(area_map: AreaMap, states: Array) -> EgoAreas:
-    """Areas of driven states (N, 41, 11)."""
-    points = np.concatenate(
-        [ego_corners(states), ego_centers(states)[..., None, :], states[..., None, [X, Y]]], axis=-2
-    )  # (N, 41, 6, 2): four corners, centre, rear axle
+def ego_areas(area_map: AreaMap, states: Array, boxes: EgoBoxes) -> EgoAreas:
+    """Areas of driven states (N, 41, 11) with their boxes."""
+    axles = states[..., [X, Y]]
+    points = np.concatenate([boxes.corners, boxes.centers[..., None, :], axles[..., None, :]], axis=-2)
     flags = np.zeros((5, *states.shape[:2]), dtype=np.bool_)
     roles = np.stack([area_map.is_lane, area_map.on_route, area_map.is_drivable, area_map.is_intersection], axis=1)
-    _areas(area_map.polygons.arrays, roles, points, flags)
+    _areas(area_map.polygons.index, roles, points, flags)
     return EgoAreas(*flags)
 
 
 @njit(cache=True)
-def _areas(polygons: tuple, roles: Mask, points: Array, flags: Mask) -> None:
-    bounds = polygons[2]
+def _areas(index: tuple, roles: Mask, points: Array, flags: Mask) -> None:
+    """`flags` (5, N, 41) in the order of `EgoAreas`; `points` (N, 41, 6, 2): four corners, centre, rear axle."""
+    bounds, axis, bins_per_m, bin_offsets, bin_starts, bin_edges = index
     near = np.empty(len(bounds), dtype=np.int64)
+    has_corner = np.zeros(4, dtype=np.bool_)
     for n in range(len(points)):
         size = 0
         low_x, high_x = points[n, :, :, 0].min(), points[n, :, :, 0].max()
@@ -79,31 +80,29 @@ def _areas(polygons: tuple, roles: Mask, points: Array, flags: Mask) -> None:
                 near[size] = p
                 size += 1
         for t in range(points.shape[1]):
-            _state_areas(polygons, roles, near[:size], points[n, t], flags[:, n, t])
-
-
-@njit(cache=True)
-def _state_areas(polygons: tuple, roles: Mask, near: Array, points: Array, flags: Mask) -> None:
-    """`flags` (5,) in the order of `EgoAreas`, for `points` (6, 2): four corners, centre, rear axle."""
-    drivable_corners = np.zeros(4, dtype=np.bool_)
-    lanes, single_lane, on_route = 0, False, False
-    for p in near:
-        is_lane, is_on_route, is_drivable, is_intersection = roles[p]
-        if is_lane:
-            inside = 0
-            for i in range(4):
-                inside += contains(polygons, p, points[i, 0], points[i, 1])
-            lanes += inside > 0
-            single_lane |= inside == 4
-        if is_on_route and not on_route:
-            on_route = contains(polygons, p, points[4, 0], points[4, 1])
-        if is_drivable:
-            for i in range(4):
-                if not drivable_corners[i]:
-                    drivable_corners[i] = contains(polygons, p, points[i, 0], points[i, 1])
-        if is_intersection:
-            flags[3] |= contains(polygons, p, points[4, 0], points[4, 1])
-            flags[4] |= contains(polygons, p, points[5, 0], points[5, 1])
-    flags[0] = lanes > 1 and not single_lane
-    flags[1] = not drivable_corners.all()
-    flags[2] = not on_route
+            has_corner[:] = False
+            lanes, single_lane, on_route = 0, False, False
+            for k in range(size):
+                p = near[k]
+                inside = 0
+                for i in range(6):
+                    corner = i < 4 and (roles[p, 0] or (roles[p, 2] and not has_corner[i]))
+                    center = i == 4 and ((roles[p, 1] and not on_route) or roles[p, 3])
+                    if not (corner or center or (i == 5 and roles[p, 3])):
+                        continue
+                    x, y = points[n, t, i, 0], points[n, t, i, 1]
+                    if not contains(bounds, axis, bins_per_m, bin_offsets, bin_starts, bin_edges, p, x, y):
+                        continue
+                    if i < 4:
+                        inside += 1
+                        has_corner[i] |= roles[p, 2]
+                    elif roles[p, 3]:
+                        flags[i - 1, n, t] = True
+                    else:
+                        on_route = True
+                if roles[p, 0]:
+                    lanes += inside > 0
+                    single_lane |= inside == 4
+            flags[0, n, t] = lanes > 1 and not single_lane
+            flags[1, n, t] = not has_corner.all()
+            flags[2, n, t] = not on_route

@@ -6,8 +6,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from irlvla.epdms.states import ego_centers
-
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -16,20 +14,20 @@ KEEPING_STEPS = 20  # consecutive states beyond the limit that break lane keepin
 CHUNK = 8  # segments that share a bounding box
 
 
-def progress_m(centerline: Array, states: Array) -> Array:
-    """(N,) metres along `centerline` (C, 3) from the first to the last ego centre of states (N, 41, 11), at least 0."""
-    ends = np.ascontiguousarray(ego_centers(states[:, [0, -1]]))
-    return np.maximum(_project(np.ascontiguousarray(centerline[:, :2]), ends), 0.0)
+def progress_m(centerline: Array, centers: Array) -> Array:
+    """(N,) metres along `centerline` (C, 3) from the first to the last of the ego centres (N, 41, 2), at least 0."""
+    return np.maximum(_project(np.ascontiguousarray(centerline[:, :2]), centers[:, [0, -1]]), 0.0)
 
 
-def lane_keeping(centerline: Array, in_intersection: Mask, states: Array) -> Array:
+def lane_keeping(centerline: Array, in_intersection: Mask, centers: Array) -> Array:
     """(N,) LK: 0 after 20 consecutive states with the centre more than 0.5 m off; intersection states are skipped."""
     line = np.ascontiguousarray(centerline[:, :2])
-    starts = np.arange(0, max(len(line) - 1, 1), CHUNK)
-    chunks = [line[start : start + CHUNK + 1] for start in starts]
-    bounds = np.array([[*chunk.min(axis=0), *chunk.max(axis=0)] for chunk in chunks])
-    score = np.ones(len(states))
-    _lane_keeping(line, bounds, np.ascontiguousarray(ego_centers(states)), in_intersection, score)
+    starts = np.arange(0, len(line) - 1, CHUNK)
+    low = np.minimum.reduceat(np.minimum(line[:-1], line[1:]), starts)
+    high = np.maximum.reduceat(np.maximum(line[:-1], line[1:]), starts)
+    bounds = np.concatenate([low, high], axis=1)
+    score = np.ones(len(centers))
+    _lane_keeping(line, bounds, centers, in_intersection, score)
     return score
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from irlvla.epdms.areas import AreaMap, EgoAreas
 from irlvla.epdms.context import ScoringContext
-from irlvla.epdms.states import HEADING, NUM_STATES, STEP_S, VX, VY, X, Y, box_corners, ego_corners
+from irlvla.epdms.states import HEADING, NUM_STATES, STEP_S, VX, VY, EgoBoxes, X, Y, box_corners
 from irlvla.polygons import box_touches, convex_touch
 from irlvla.vehicle import LENGTH_M, WIDTH_M
 
@@ -67,39 +67,40 @@ class Traffic:
 def tracks_touching_ego(context: ScoringContext) -> Mask:
     """(Q,) tracks whose box touches the ego's at t = 0."""
     traffic = Traffic.from_context(context)
-    ego = ego_corners(context.ego_state)
+    ego = EgoBoxes.from_states(context.ego_state).corners
     touching = [
         valid[0] and convex_touch(ego, box[0]) for valid, box in zip(traffic.valid, traffic.corners, strict=True)
     ]
     return np.array(touching, dtype=bool)
 
 
-def no_at_fault_collisions(traffic: Traffic, areas: EgoAreas, states: Array) -> Array:
+def no_at_fault_collisions(traffic: Traffic, areas: EgoAreas, states: Array, boxes: EgoBoxes) -> Array:
     """(N,) NC of driven states (N, 41, 11): 1, 1/2 (at fault with an object) or 0 (with an agent)."""
     score = np.ones(len(states))
     exposed = areas.multiple_lanes | areas.non_drivable
-    _collisions(traffic.arrays, exposed, states, ego_corners(states), score)
+    _collisions(traffic.arrays, exposed, states, boxes.corners, score)
     return score
 
 
-def time_to_collision_within_bound(traffic: Traffic, areas: EgoAreas, states: Array) -> Array:
+def time_to_collision_within_bound(traffic: Traffic, areas: EgoAreas, states: Array, boxes: EgoBoxes) -> Array:
     """(N,) TTC of driven states (N, 41, 11): 1 or 0."""
     score = np.ones(len(states))
     exposed = areas.multiple_lanes | areas.non_drivable | areas.axle_in_intersection
-    _time_to_collision(traffic.arrays, exposed, states, ego_corners(states), score)
+    _time_to_collision(traffic.arrays, exposed, states, boxes.corners, score)
     return score
 
 
-def traffic_light_compliance(area_map: AreaMap, context: ScoringContext, states: Array) -> Array:
-    """(N,) TLC of driven states (N, 41, 11): 0 if the box touches a red connector of the route, else 1.
+def traffic_light_compliance(area_map: AreaMap, context: ScoringContext, boxes: EgoBoxes) -> Array:
+    """(N,) TLC of driven ego boxes (N, 41): 0 if the box touches a red connector of the route, else 1.
 
     A red connector that is not among the polygons lies outside the map window, out of reach.
     """
-    score = np.ones(len(states))
+    score = np.ones(len(boxes.corners))
     rows = np.flatnonzero(area_map.on_route & (context.polygon_layers == "LANE_CONNECTOR"))
     lights, connectors = np.nonzero(context.red_light_ids[:, None] == context.polygon_ids[rows])
     red = np.ascontiguousarray(context.red_light_on[:, lights].T)
-    _red_lights(area_map.polygons.arrays, rows[connectors], red, ego_corners(states), score)
+    polygons = area_map.polygons
+    _red_lights(polygons.edges, polygons.edge_offsets, polygons.index, rows[connectors], red, boxes.corners, score)
     return score
 
 
@@ -188,9 +189,9 @@ def _ttc_infraction(traffic: tuple, q: int, exposed: Mask, states: Array, ego: A
 
 
 @njit(cache=True)
-def _red_lights(polygons: tuple, connectors: Array, red: Mask, ego: Array, score: Array) -> None:
+def _red_lights(edges, edge_offsets, index: tuple, connectors: Array, red: Mask, ego: Array, score: Array) -> None:
     for n in range(len(ego)):
         for k in range(len(connectors)):
             for t in range(NUM_STATES):
-                if score[n] > 0.0 and red[k, t] and box_touches(polygons, connectors[k], ego[n, t]):
+                if score[n] > 0.0 and red[k, t] and box_touches(edges, edge_offsets, index, connectors[k], ego[n, t]):
                     score[n] = 0.0

@@ -16,7 +16,7 @@ from irlvla.epdms.areas import AreaMap, EgoAreas, ego_areas
 from irlvla.epdms.centerline import lane_keeping, progress_m
 from irlvla.epdms.context import ScoringContext
 from irlvla.epdms.drive import simulate, simulate_10hz
-from irlvla.epdms.states import NUM_COLUMNS, NUM_STATES, check, ego_centers
+from irlvla.epdms.states import NUM_COLUMNS, NUM_STATES, EgoBoxes, check
 
 Array = NDArray[np.float64]
 Columns = dict[str, Array]
@@ -112,24 +112,25 @@ def evaluate(context: ScoringContext, states: Array) -> Columns:
     """
     states = check("states", states, (None, NUM_STATES, NUM_COLUMNS))
     area_map, traffic = AreaMap.from_context(context), collisions.Traffic.from_context(context)
-    areas = ego_areas(area_map, states)
+    boxes = EgoBoxes.from_states(states)
+    areas = ego_areas(area_map, states, boxes)
     columns = {
-        "no_at_fault_collisions": collisions.no_at_fault_collisions(traffic, areas, states),
+        "no_at_fault_collisions": collisions.no_at_fault_collisions(traffic, areas, states, boxes),
         "drivable_area_compliance": 1.0 - areas.non_drivable.any(axis=1),
-        "driving_direction_compliance": driving_direction_compliance(areas, states),
-        "traffic_light_compliance": collisions.traffic_light_compliance(area_map, context, states),
-        "time_to_collision_within_bound": collisions.time_to_collision_within_bound(traffic, areas, states),
-        "lane_keeping": lane_keeping(context.centerline, areas.center_in_intersection, states),
+        "driving_direction_compliance": driving_direction_compliance(areas, boxes.centers),
+        "traffic_light_compliance": collisions.traffic_light_compliance(area_map, context, boxes),
+        "time_to_collision_within_bound": collisions.time_to_collision_within_bound(traffic, areas, states, boxes),
+        "lane_keeping": lane_keeping(context.centerline, areas.center_in_intersection, boxes.centers),
         "history_comfort": np.ones(len(states)),
-        PROGRESS_M: progress_m(context.centerline, states),
+        PROGRESS_M: progress_m(context.centerline, boxes.centers),
     }
     return columns | {PRODUCT: _product(columns)}
 
 
-def driving_direction_compliance(areas: EgoAreas, states: Array) -> Array:
+def driving_direction_compliance(areas: EgoAreas, centers: Array) -> Array:
     """(N,) DDC: by the most metres driven off the route's lanes and outside intersections within one second."""
-    moved = np.zeros(states.shape[:2])
-    moved[:, 1:] = np.linalg.norm(np.diff(ego_centers(states), axis=1), axis=-1)
+    moved = np.zeros(centers.shape[:2])
+    moved[:, 1:] = np.linalg.norm(np.diff(centers, axis=1), axis=-1)
     moved[~areas.oncoming | areas.center_in_intersection] = 0.0
     padded = np.pad(moved, ((0, 0), (DIRECTION_WINDOW - 1, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, DIRECTION_WINDOW, axis=1)

@@ -1,5 +1,7 @@
 """Columns of an ego state and the ego's box: what drive, areas, collisions and comfort share."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,13 +45,16 @@ def box_corners(centers: Array, headings: Array, lengths_m: Array, widths_m: Arr
     return centers[..., None, :] + (half_width * left + half_length * ahead)
 
 
-def ego_centers(states: Array) -> Array:
-    """Box centres (..., 2) of states (..., 11), global frame."""
-    heading = states[..., HEADING]
-    ahead = vehicle.REAR_AXLE_TO_CENTER_M * np.stack([np.cos(heading), np.sin(heading)], axis=-1)
-    return states[..., [X, Y]] + ahead
+@dataclass(frozen=True)
+class EgoBoxes:
+    """Boxes of ego states (..., 11), global frame."""
 
+    centers: Array  # (..., 2)
+    corners: Array  # (..., 4, 2) in the order of `box_corners`
 
-def ego_corners(states: Array) -> Array:
-    """Corners (..., 4, 2) of the ego's box, in the order of `box_corners`."""
-    return box_corners(ego_centers(states), states[..., HEADING], vehicle.LENGTH_M, vehicle.WIDTH_M)
+    @classmethod
+    def from_states(cls, states: Array) -> "EgoBoxes":
+        heading = states[..., HEADING]
+        ahead = np.stack([np.cos(heading), np.sin(heading)], axis=-1)
+        centers = states[..., [X, Y]] + vehicle.REAR_AXLE_TO_CENTER_M * ahead
+        return cls(centers, box_corners(centers, heading, vehicle.LENGTH_M, vehicle.WIDTH_M))
