@@ -24,6 +24,7 @@ DASH_M, DASH_PERIOD_M = 3.0, 7.5
 STRIPE_M, STRIPE_PERIOD_M = 0.5, 1.1  # of zebra crossings
 STOP_BAR_M = 0.5
 CELL_M = 20.0  # of the grid on which buildings and trees are tried
+TURN_RAD = np.deg2rad(35)  # a connector that bends more gets a signal head of its own
 SIGNAL_HEIGHT_M = 3.6  # lower edge of a signal head
 SIGNAL_SIZE_M = (0.3, 1.1, 2.2)  # larger than life, to be legible in images a hundred pixels high
 
@@ -57,7 +58,7 @@ class Street:
     ground: dict[str, Rings]  # by name of GROUND_LAYERS
     scenery: Things
     signal_poses: Array  # (S, 3) of heads; the heading is the way a head faces
-    signal_connectors: tuple[str, ...]  # (S,) lane connector that a head governs
+    signal_connectors: tuple[str, ...]  # (S,) lane connector whose light a head shows
 
 
 def street_near(town_map: TownMap, xy: Array) -> Street:
@@ -159,37 +160,50 @@ def _markings(town_map: TownMap, lane: Lane) -> list[shapely.Polygon]:
 def _signals(town_map: TownMap) -> tuple[Array, tuple[str, ...], Things]:
     """Signal heads of a map, each beyond the junction in line with the lane that it governs, and their supports.
 
-    A head hangs at the depth of the farthest end of the approach's connectors; heads for several turns out of one lane
-    hang side by side, left turns leftmost.
+    A head hangs as far on as the farthest connector of its approach reaches. Several heads of one lane (left,
+    straight, right) hang side by side.
     """
     poses, connectors, posts, arms = [], [], [], []
-    approaches: dict[str, list[Lane]] = {}
-    for lane in town_map.lanes.values():
-        if lane.is_connector and lane.has_traffic_light and lane.predecessors:
-            block = town_map.lanes[lane.predecessors[0]].roadblock_id
-            approaches.setdefault(block, []).append(lane)
-    for lanes in approaches.values():
+    for lanes in _signalled_approaches(town_map).values():
         heading = lanes[0].centerline[0, 2]
-        ends = rotate(
-            np.array([lane.centerline[-1, :2] - lane.centerline[0, :2] for lane in lanes]), np.array(-heading)
-        )
-        depth = max(ends[:, 0].max(), 8.0) + 1.0
-        lanes_by_start: dict[str, list[Lane]] = {}
-        for lane in sorted(lanes, key=lambda c: -wrap_angle(c.centerline[-1, 2] - c.centerline[0, 2])):
-            lanes_by_start.setdefault(lane.predecessors[0], []).append(lane)
+        reach = [_in_frame(lane.centerline[0], lane.centerline[-1, :2])[0] for lane in lanes]
+        depth_m = max(max(reach), 8.0) + 1.0
         row = []
-        for group in lanes_by_start.values():
+        for group in _heads_by_lane(lanes):
             for index, lane in enumerate(group):
                 left = ((len(group) - 1) / 2 - index) * (SIGNAL_SIZE_M[1] + 0.15)
-                row.append(lane.centerline[0, :2] + rotate(np.array([depth, left]), np.array(heading)))
+                row.append(lane.centerline[0, :2] + rotate(np.array([depth_m, left]), np.array(heading)))
                 connectors.append(lane.id)
         poses += [(*xy, heading + np.pi) for xy in row]
-        lateral = rotate(np.array(row) - row[0], np.array(-heading))[:, 1]
-        right, left = lateral.min() - 3.0, lateral.max()
+        lateral = [_in_frame(np.array([*row[0], heading]), xy)[1] for xy in row]
+        right, left = min(lateral) - 3.0, max(lateral)
         behind = rotate(np.array([[0.3, right], [0.3, (left + right) / 2]]), np.array(heading)) + row[0]
         posts.append((*behind[0], heading))
         arms.append((*behind[1], heading, left - right))
     return np.array(poses).reshape(-1, 3), tuple(connectors), _supports(posts, arms)
+
+
+def _signalled_approaches(town_map: TownMap) -> dict[str, list[Lane]]:
+    """Connectors with a light, by the roadblock that they come from."""
+    approaches: dict[str, list[Lane]] = {}
+    for lane in town_map.lanes.values():
+        if lane.is_connector and lane.has_traffic_light and lane.predecessors:
+            approaches.setdefault(town_map.lanes[lane.predecessors[0]].roadblock_id, []).append(lane)
+    return approaches
+
+
+def _heads_by_lane(connectors: list[Lane]) -> list[list[Lane]]:
+    """For each incoming lane one connector per kind of turn, left turns first: these get a signal head."""
+    by_lane: dict[str, dict[int, Lane]] = {}
+    for connector in connectors:
+        turn = wrap_angle(connector.centerline[-1, 2] - connector.centerline[0, 2])
+        kind = -int(np.sign(turn) * (abs(turn) > TURN_RAD))
+        by_lane.setdefault(connector.predecessors[0], {}).setdefault(kind, connector)
+    return [[heads[kind] for kind in sorted(heads)] for heads in by_lane.values()]
+
+
+def _in_frame(pose: Array, xy: Array) -> Array:
+    return rotate(xy - pose[:2], np.array(-pose[2]))
 
 
 def _supports(posts: list, arms: list) -> Things:

@@ -1,0 +1,139 @@
+"""Which scenes of a dataset become samples: the windows of a split, spread over manoeuvres, and the two-stage groups.
+
+A table of samples has one row per scene:
+
+    token      of the sample; names its scoring context
+    split      train, val or test
+    kind       one of KINDS; `perturbed` scenes are train scenes with the ego moved off its track
+    log_name, town, scenario
+    source     token of the scene in the dataset: another one than `token` for moved starts
+    human      1 if the logged plan is what should be imitated
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+
+from irlvla.meta_actions import PATH_COMMANDS, SPEED_COMMANDS, label
+from irlvla.progress import progress
+from irlvla.scenes.navsim import Dataset
+from irlvla.scenes.scene import Scene
+from irlvla.scenes.split import Split, load_split
+
+KINDS = ("original", "perturbed", "first_stage", "follow_up")
+SCENARIOS = ("standing", "braking", "accelerating", "cruising", "left turn", "right turn", "lane change")
+STANDING_MPS = 2.0  # slower now, and not faster within the plan, is standing rather than braking
+COLUMNS = ["token", "split", "kind", "log_name", "town", "scenario", "source", "human"]
+
+
+def town_of(log_name: str) -> str:
+    """Town of a log of the embedded world, `<town>-<nnn>`; other logs are their own."""
+    return log_name.rsplit("-", 1)[0]
+
+
+def scenario_of(scene: Scene) -> str:
+    """The human's manoeuvre in the next four seconds, one of SCENARIOS: turns first, then lane changes, then speed."""
+    speed_id, path_id = label(scene.human_plan()[None], scene.ego_velocity_mps[scene.now, :1])
+    speed, path = SPEED_COMMANDS[speed_id[0]], PATH_COMMANDS[path_id[0]]
+    if "Turn" in path:
+        return "left turn" if "Left" in path else "right turn"
+    if "LaneChange" in path or path == "Swerving":
+        return "lane change"
+    if speed in ("Full Stop", "Creeping"):
+        return "standing" if scene.ego_velocity_mps[scene.now, 0] < STANDING_MPS else "braking"
+    if "Accel" in speed:
+        return "accelerating"
+    return "cruising" if "Constant" in speed else "braking"
+
+
+@lru_cache(maxsize=4)
+def dataset_of_log(root: Path, split_yaml: Path, log_name: str) -> Dataset:
+    """The scenes of one log of a split; a worker takes up one log after the other."""
+    split = load_split(split_yaml)
+    return Dataset(root, Split(split.data_split, replace(split.scene_filter, log_names=(log_name,), tokens=None)))
+
+
+@lru_cache(maxsize=2)
+def two_stage_dataset(root: Path, split_yaml: Path) -> Dataset:
+    """All scenes of a two-stage split."""
+    return Dataset(root, split_yaml)
+
+
+def log_names(split_yaml: Path, limit: int | None) -> tuple[str, ...]:
+    """Logs that a split's filter names, or `limit` of them spread over the list.
+
+    Raises ValueError if the filter names none.
+    """
+    names = load_split(split_yaml).scene_filter.log_names
+    if not names:
+        raise ValueError(f"{split_yaml}: the scene filter must list log_names")
+    if limit is None or limit >= len(names):
+        return tuple(names)
+    return tuple(names[i] for i in np.linspace(0, len(names) - 1, limit).round().astype(int))
+
+
+def _row(scene: Scene, split: str, kind: str) -> dict:
+    return {
+        "token": scene.token,
+        "split": split,
+        "kind": kind,
+        "log_name": scene.log_name,
+        "town": town_of(scene.log_name),
+        "scenario": scenario_of(scene),
+        "source": scene.token,
+        "human": int(kind != "follow_up"),
+    }
+
+
+def _survey_log(root: Path, split_yaml: Path, log_name: str, split: str) -> list[dict]:
+    dataset = dataset_of_log(root, split_yaml, log_name)
+    wanted = load_split(split_yaml).scene_filter.tokens
+    kept = set(dataset.tokens if wanted is None else wanted)
+    return [_row(dataset.scene(token), split, "original") for token in dataset.tokens if token in kept]
+
+
+def survey(root: Path, split_yaml: Path, split: str, logs: Sequence[str], workers: int) -> pd.DataFrame:
+    """Table of all windows of the logs, kind `original`."""
+    work = (joblib.delayed(_survey_log)(root, split_yaml, name, split) for name in logs)
+    found = joblib.Parallel(n_jobs=workers, return_as="generator")(work)
+    rows = [row for part in progress(found, f"reading {split}", len(logs)) for row in part]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def survey_two_stage(root: Path, split_yaml: Path, split: str, groups: int | None) -> pd.DataFrame:
+    """Table of the scenes of a two-stage split, or of its first `groups` groups."""
+    kinds: dict[str, str] = {}
+    for group in load_split(split_yaml).groups[:groups]:
+        kinds |= {group.now: "first_stage", group.previous: "first_stage"}
+        kinds |= {token: "follow_up" for pair in group.follow_ups for token in pair}
+    dataset = two_stage_dataset(root, split_yaml)
+    rows = [
+        _row(dataset.scene(token), split, kind) for token, kind in progress(kinds.items(), f"reading {split} groups")
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def stratified(table: pd.DataFrame, limit: int, rng: np.random.Generator) -> pd.DataFrame:
+    """At most `limit` rows, spread over the scenarios as evenly as their counts allow, in the table's order."""
+    groups = [rng.permutation(rows) for rows in table.groupby("scenario").indices.values()]
+    # Taking the first of every group, then the second of every group, ... uses up small groups completely.
+    turns = sorted((turn, group, row) for group, rows in enumerate(groups) for turn, row in enumerate(rows))
+    return table.iloc[sorted(row for *_, row in turns[:limit])]
+
+
+def combined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One table of all; a scene in several of them is kept as the last one has it.
+
+    Raises ValueError if a town is in two splits: the test towns must never be seen in training.
+    """
+    table = pd.concat(tables).drop_duplicates("token", keep="last").reset_index(drop=True)
+    splits_of_town = table.groupby("town")["split"].unique()
+    shared = splits_of_town[splits_of_town.map(len) > 1]
+    if len(shared):
+        raise ValueError(f"town {shared.index[0]} is in the splits {', '.join(shared.iloc[0])}")
+    return table
