@@ -3,6 +3,8 @@
 An unknown key, a wrong type or an impossible value is an error that names section and key.
 """
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 
@@ -11,7 +13,21 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    pass
+    root: str  # dataset in NAVSIM format, seen from the repository's root
+    images: Literal["rendered", "recorded"]  # recorded: those of a real NAVSIM dataset
+    cameras: list[str] = Field(min_length=1)
+    image_size: list[int] = Field(min_length=2, max_length=2)  # height, width in pixels
+    bev_cells: PositiveInt  # cells along each side of the bird's-eye view
+    x_range_m: list[float] = Field(min_length=2, max_length=2)  # what the bird's-eye view spans, ego frame
+    y_range_m: list[float] = Field(min_length=2, max_length=2)
+    logs_per_split: PositiveInt | None  # None: all
+    train_samples: PositiveInt  # at most, spread over the manoeuvres
+    perturbed_samples: NonNegativeInt  # moved starts among the train samples
+    val_samples: PositiveInt
+    test_samples: PositiveInt
+    two_stage_groups: PositiveInt | None  # of val and of test; None: all
+    workers: PositiveInt
+    seed: NonNegativeInt
 
 
 class SemanticReasoning(Section):
