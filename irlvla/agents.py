@@ -1,0 +1,140 @@
+"""Who drives: every planner of the tables, over cached tokens (07) and live in a `Scene` (08).
+
+A live agent is a function (scene, images (C, H, W, 3) uint8 in the order of its cameras) -> plan (T, 3) in the ego
+frame. All are deterministic: the diffusion starts at the noise-free anchors, takes noise-free steps, and the candidate
+with the highest score is driven. Imitation trains the score to find the candidate nearest to the human; reinforcement
+learning trains it on to find the one of the highest reward.
+
+    n scenes   K candidates   V modes of a vocabulary   S denoising steps
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from irlvla import PLAN_POSES
+from irlvla.epdms.context import ScoringContext
+from irlvla.models import baselines
+from irlvla.models.policy import Policy, best_plan
+from irlvla.models.reward_model import RewardModel
+from irlvla.models.semantic import CommandModel
+from irlvla.scenes.dataset import normalize_images
+from irlvla.scenes.scene import Scene
+from irlvla.scenes.targets import camera_inputs
+from irlvla.world.rig import fitted_intrinsics
+
+Array = NDArray[np.float64]
+Tokens = dict[str, Tensor]
+Agent = Callable[[Scene, NDArray[np.uint8]], Array]
+
+BATCH_SCENES = 32
+COMMAND, VELOCITY = slice(0, 4), slice(4, 6)  # columns of `Scene.status`
+
+
+def batches(cached: Tokens) -> Iterator[Tokens]:
+    """Cached tokens of n scenes in single precision, BATCH_SCENES at a time."""
+    for rows in torch.arange(len(cached["status"])).split(BATCH_SCENES):
+        yield {name: values[rows].float() for name, values in cached.items()}
+
+
+# ------------------------------------------------------------------ over cached tokens
+
+
+@torch.no_grad()
+def policy_candidates(policy: Policy, cached: Tokens) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Denoised candidates (n, K, T, 3) in metres and radians, and their logits (n, K), without any noise."""
+    shape = (len(policy.anchors), policy.schedule.steps + 1, PLAN_POSES, 3)
+    results = [policy.plan(tokens, torch.zeros(len(tokens["status"]), *shape)) for tokens in batches(cached)]
+    return tuple(torch.cat(parts).numpy() for parts in zip(*results, strict=True))
+
+
+def policy_plans(policy: Policy, cached: Tokens) -> NDArray[np.float32]:
+    """(n, T, 3) what the policy drives."""
+    plans, logits = policy_candidates(policy, cached)
+    return best_plan(torch.from_numpy(plans), torch.from_numpy(logits)).numpy()
+
+
+@torch.no_grad()
+def policy_chains(
+    policy: Policy, cached: Tokens, eta: float, std_floor: float, generator: torch.Generator
+) -> NDArray[np.float32]:
+    """(n, S + 1, K, T, 3) plans in metres and radians after 0 ... S denoising steps with fresh noise."""
+    results = []
+    for tokens in batches(cached):
+        chain = policy.chain(tokens, policy.noise(len(tokens["status"]), generator), eta, std_floor)
+        results.append(policy.normalizer.denormalize(chain.plans).transpose(1, 2))
+    return torch.cat(results).numpy()
+
+
+@torch.no_grad()
+def vocabulary_plans(reward_model: RewardModel, vocabulary: Array, cached: Tokens) -> NDArray[np.float32]:
+    """(n, T, 3) plan of the vocabulary (V, T, 3) with the highest predicted reward, scene by scene."""
+    plans = torch.as_tensor(vocabulary, dtype=torch.float32)
+    best = [
+        reward_model.reward(tokens, plans.expand(len(tokens["status"]), -1, -1, -1)).argmax(dim=1)
+        for tokens in batches(cached)
+    ]
+    return plans[torch.cat(best)].numpy()
+
+
+def human_plan(context: ScoringContext) -> Array:
+    """(T, 3) what the human drove."""
+    return context.human_poses
+
+
+def pdm_closed_plan(context: ScoringContext) -> Array:
+    """(T, 3) PDM-Closed's plan, a planner that knows map and objects; it is EPDMS' reference for progress."""
+    return context.reference_poses[::-1][: 5 * PLAN_POSES : 5][::-1]  # 4.0, 3.5 ... 0.5 s of 10 Hz poses
+
+
+# ------------------------------------------------------------------ live
+
+
+def constant_velocity_agent(scene: Scene, images: NDArray[np.uint8]) -> Array:
+    return baselines.constant_velocity(scene.status()[None])[0]
+
+
+def ego_status_agent(model: baselines.EgoStatusMLP) -> Agent:
+    return lambda scene, images: model(scene.status()[None])[0]
+
+
+def policy_agent(policy: Policy, command_model: CommandModel) -> Agent:
+    """IRL-VLA after imitation or after reinforcement learning, by the policy given."""
+    return lambda scene, images: policy_plans(policy, encode_scene(policy, command_model, scene, images))[0]
+
+
+def vocabulary_agent(
+    policy: Policy, command_model: CommandModel, reward_model: RewardModel, vocabulary: Array
+) -> Agent:
+    """The reward model as a planner: it scores a fixed vocabulary on the policy's tokens (Hydra-MDP, GTRS)."""
+    return lambda scene, images: vocabulary_plans(
+        reward_model, vocabulary, encode_scene(policy, command_model, scene, images)
+    )[0]
+
+
+@torch.no_grad()
+def encode_scene(policy: Policy, command_model: CommandModel, scene: Scene, images: NDArray[np.uint8]) -> Tokens:
+    """Tokens (1, L, D) of a live scene.
+
+    `images` (C, H, W, 3) of `command_model.cameras`, in the size that the policy was trained with.
+    """
+    status = scene.status()
+    command = torch.tensor([int(status[-1, COMMAND].argmax())])
+    speed_mps = torch.tensor([float(np.linalg.norm(status[-1, VELOCITY]))])
+    cameras = camera_inputs(scene, command_model.cameras)
+    sizes = [tuple(size) for size in cameras["camera_size_px"].tolist()]
+    intrinsics = [
+        fitted_intrinsics(matrix, size, *images.shape[1:3])
+        for matrix, size in zip(cameras["intrinsics"], sizes, strict=True)
+    ]
+    batch = {
+        "images": normalize_images(images),
+        "intrinsics": torch.from_numpy(np.stack(intrinsics)).float(),
+        "ego_from_camera": torch.from_numpy(cameras["ego_from_camera"]),
+        "status": torch.from_numpy(status).float(),
+        "meta": command_model.meta_tokens(torch.from_numpy(images)[None], command, speed_mps)[0],
+    }
+    return policy.encode({name: values[None] for name, values in batch.items()})

@@ -1,0 +1,179 @@
+"""The reward world model: EPDMS sub-scores of any plan, from the policy's own tokens.
+
+No map, no tracks and no annotation are needed at reward time, only what the cameras gave. A trajectory encoder reads
+the plan and the BEV tokens under it; the policy's decoder block (meta, BEV, map, objects) relates it to the scene; one
+head per sub-score answers. The reward is composed from the answers as EPDMS composes it, without extended comfort,
+which needs the plan of the frame before.
+
+    B scenes   N plans   D channels   V footprint points
+"""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from irlvla import PLAN_INTERVAL_S, PLAN_POSES, vehicle
+from irlvla.epdms.scores import MULTIPLIERS, SUB_SCORES, WEIGHTS
+from irlvla.models.planner import SOURCES, DecoderBlock, PlanEncoder, mlp, sample_bev
+
+Tokens = dict[str, Tensor]
+Range = tuple[float, float]
+Scores = dict[str, Tensor]
+
+THREE_CLASSES = ("no_at_fault_collisions", "driving_direction_compliance")  # 0, 1/2, 1
+LOSS_WEIGHTS = {  # DiffVLA's (arXiv 2505.19381, released code)
+    "no_at_fault_collisions": 0.1,
+    "drivable_area_compliance": 0.4,
+    "driving_direction_compliance": 0.1,
+    "traffic_light_compliance": 0.1,
+    "ego_progress": 0.1,
+    "time_to_collision_within_bound": 0.2,
+    "lane_keeping": 0.2,
+    "history_comfort": 0.2,
+}
+SPEED_SCALE_MPS = 10.0
+ACCELERATION_SCALE_MPS2 = 3.0
+YAW_RATE_SCALE_RADPS = 0.5
+
+
+def compose(scores: Mapping[str, Tensor]) -> Tensor:
+    """EPDMS without extended comfort of sub-scores (or their expected values), all of one shape."""
+    multipliers = math.prod(scores[name] for name in MULTIPLIERS)
+    averaged = sum(weight * scores[name] for name, weight in WEIGHTS.items())
+    return multipliers * averaged / sum(WEIGHTS.values())
+
+
+def motion(plans: Tensor) -> Tensor:
+    """Velocity (2), acceleration (2), yaw rate of plans (..., T, 3) by differences, scaled to about one: (..., T, 5).
+
+    The first pose counts from the origin at the present moment; its acceleration is left to the ego status.
+    """
+    start = torch.zeros_like(plans[..., :1, :])
+    rate = torch.diff(plans, dim=-2, prepend=start) / PLAN_INTERVAL_S
+    acceleration = torch.diff(rate[..., :2], dim=-2, prepend=rate[..., :1, :2]) / PLAN_INTERVAL_S
+    return torch.cat(
+        [rate[..., :2] / SPEED_SCALE_MPS, acceleration / ACCELERATION_SCALE_MPS2, rate[..., 2:] / YAW_RATE_SCALE_RADPS],
+        dim=-1,
+    )
+
+
+def footprint(plans: Tensor) -> Tensor:
+    """Corners and centre of the ego box at each pose of plans (..., T, 3): (..., T, 5, 2), ego frame [m]."""
+    front, rear, half = vehicle.REAR_AXLE_TO_FRONT_M, -vehicle.REAR_AXLE_TO_REAR_M, vehicle.WIDTH_M / 2
+    body = plans.new_tensor(
+        [[front, half], [rear, half], [rear, -half], [front, -half], [vehicle.REAR_AXLE_TO_CENTER_M, 0.0]]
+    )
+    cos, sin = plans[..., 2:].cos(), plans[..., 2:].sin()  # (..., T, 1), against (5,) body points
+    x = cos * body[:, 0] - sin * body[:, 1]
+    y = sin * body[:, 0] + cos * body[:, 1]
+    return plans[..., None, :2] + torch.stack([x, y], dim=-1)
+
+
+class TrajectoryEncoder(nn.Module):
+    """Plans (B, N, T, 3) in metres -> (B, N, D): the planner's encoder, plus motion and the BEV under the footprint."""
+
+    def __init__(self, channels: int, x_range_m: Range, y_range_m: Range):
+        super().__init__()
+        self.x_range_m, self.y_range_m = tuple(x_range_m), tuple(y_range_m)
+        self.plan = PlanEncoder(channels, x_range_m, y_range_m)
+        self.motion = mlp(PLAN_POSES * 5, 2 * channels, channels)
+        self.under = nn.Linear(5 * channels, channels)
+        self.track = mlp(PLAN_POSES * channels, 2 * channels, channels)
+
+    def forward(self, plans: Tensor, bev: Tensor) -> Tensor:
+        points = footprint(plans)  # (B, N, T, 5, 2)
+        samples = sample_bev(bev, points.flatten(2, 3), self.x_range_m, self.y_range_m)
+        under = F.gelu(self.under(samples.unflatten(2, points.shape[2:4]).flatten(-2)))
+        return self.plan(plans, bev) + self.motion(motion(plans).flatten(-2)) + self.track(under.flatten(-2))
+
+
+class RewardModel(nn.Module):
+    """Tokens and plans -> logits per sub-score; `reward` composes them.
+
+    Args:
+        channels, heads, feedforward: D, attention heads and hidden width, D as in the tokens.
+        blocks: decoder blocks in a row.
+        x_range_m, y_range_m: the area of the BEV tokens.
+        sources: kinds of tokens to look at besides the BEV under the plan and the ego status.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        heads: int,
+        feedforward: int,
+        blocks: int,
+        x_range_m: Range,
+        y_range_m: Range,
+        sources: Sequence[str] = SOURCES,
+    ):
+        super().__init__()
+        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self.arguments = {name: list(v) if isinstance(v, tuple) else v for name, v in given.items()}
+        self.encoder = TrajectoryEncoder(channels, x_range_m, y_range_m)
+        self.status = nn.Linear(channels, channels)
+        self.blocks = nn.ModuleList(DecoderBlock(channels, heads, feedforward, sources) for _ in range(blocks))
+        self.norm = nn.LayerNorm(channels)
+        self.heads = nn.ModuleDict({name: mlp(channels, channels, self.outputs(name)) for name in SUB_SCORES})
+
+    @staticmethod
+    def outputs(name: str) -> int:
+        """Logits of a sub-score: one per class of three, else one."""
+        return 3 if name in THREE_CLASSES else 1
+
+    def forward(self, tokens: Tokens, plans: Tensor) -> Scores:
+        """Plans (B, N, T, 3) in the ego frame [m, rad] -> logits (B, N, 3) or (B, N, 1) by sub-score."""
+        features = self.encoder(plans, tokens["bev"]) + self.status(tokens["status"])
+        for block in self.blocks:
+            features = block(features, tokens)
+        features = self.norm(features)
+        return {name: head(features) for name, head in self.heads.items()}
+
+    def reward(self, tokens: Tokens, plans: Tensor) -> Tensor:
+        """(B, N) expected EPDMS of plans (B, N, T, 3), if the sub-scores were independent."""
+        return compose(expected_scores(self(tokens, plans)))
+
+    def save(self, path: str | Path) -> None:
+        """Write what rebuilds this model."""
+        temporary = Path(path).with_suffix(".partial")
+        torch.save({"arguments": self.arguments, "state_dict": self.state_dict()}, temporary)
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "RewardModel":
+        """A saved model, on the CPU, in evaluation mode."""
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        model = cls(**saved["arguments"])
+        model.load_state_dict(saved["state_dict"])
+        return model.eval()
+
+
+def expected_scores(logits: Scores) -> Scores:
+    """Expected value (B, N) of each sub-score: of the classes 0, 1/2, 1, of a probability, or of the regression."""
+    return {
+        name: values.softmax(dim=-1)[..., 1] * 0.5 + values.softmax(dim=-1)[..., 2]
+        if name in THREE_CLASSES
+        else values.squeeze(-1).sigmoid()
+        for name, values in logits.items()
+    }
+
+
+def reward_losses(logits: Scores, scores: Scores) -> Scores:
+    """Mean loss of each sub-score against the true ones (B, N), and of the reward composed from them ("reward").
+
+    Cross-entropy for classes; for progress, which lies in [0, 1], binary cross-entropy with the value as target, least
+    where the prediction is its mean; squared error for the reward.
+    """
+    losses = {}
+    for name, values in logits.items():
+        if name in THREE_CLASSES:
+            losses[name] = F.cross_entropy(values.flatten(0, -2), (2 * scores[name]).round().long().flatten())
+        else:
+            losses[name] = F.binary_cross_entropy_with_logits(values.squeeze(-1), scores[name])
+    return losses | {"reward": F.mse_loss(compose(expected_scores(logits)), compose(scores))}
