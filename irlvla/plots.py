@@ -10,8 +10,9 @@ import seaborn as sns
 import shapely
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PatchCollection
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch, Polygon
+from matplotlib.patches import Patch, PathPatch, Polygon
 from matplotlib.path import Path as VectorPath
 from numpy.typing import NDArray
 
@@ -273,6 +274,22 @@ def draw_scene(
     if plans:
         ax.legend(loc="lower left", fontsize="x-small", frameon=True, framealpha=0.85, edgecolor="none")
     return figure
+
+
+def draw_classes(
+    ax: Axes, grid: NDArray[np.uint8], classes: Sequence[str], x_range_m: Sequence[float], y_range_m: Sequence[float]
+) -> None:
+    """A grid (X, Y) of class ids from above, ego frame, driving upwards, with a legend of the classes."""
+    colours = ["#ffffff", AREA_COLOURS["road"], AREA_COLOURS["walkway"], "#8d99a6", *(PALETTE[i] for i in (8, 0, 1))]
+    extent = (-y_range_m[1], -y_range_m[0], x_range_m[0], x_range_m[1])
+    ax.imshow(grid[::-1, ::-1], cmap=ListedColormap(colours), vmin=-0.5, vmax=len(classes) - 0.5, extent=extent,
+              interpolation="nearest")  # fmt: skip
+    handles = [
+        Patch(facecolor=colour, edgecolor="#999999", label=name) for colour, name in zip(colours, classes, strict=True)
+    ]
+    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), fontsize="x-small")
+    ax.set(xticks=[], yticks=[], aspect="equal")
+    ax.grid(False)
 
 
 def draw_curves(ax: Axes, log: pd.DataFrame, x: str, columns: Sequence[str], ylabel: str) -> None:
