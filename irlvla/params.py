@@ -51,15 +51,58 @@ class Imitation(Section):
 
 
 class RewardData(Section):
-    pass
+    vocabulary_size: PositiveInt  # K-means modes of human plans
+    vocabulary_plans: PositiveInt  # of them, drawn for each scene
+    noisy_plans: PositiveInt  # variations of the human plan per scene
+    noise_scale: PositiveFloat  # of those variations: relative change of speed at the last pose
+    eta: float = Field(ge=0, le=1)  # noise of the chain's steps, as 06 explores
+    std_floor: PositiveFloat
+    human_filter: bool  # labels with EPDMS' human filter, which acts on original scenes
+    workers: PositiveInt
+    seed: NonNegativeInt
 
 
 class RewardWorldModel(Section):
-    pass
+    heads: PositiveInt
+    feedforward: PositiveInt
+    blocks: PositiveInt
+    epochs: PositiveInt
+    batch_scenes: PositiveInt
+    plans_per_scene: PositiveInt  # drawn anew at each visit
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    reward_weight: NonNegativeFloat  # of the composed reward's squared error, beside DiffVLA's sub-score weights
+    status_epochs: PositiveInt  # of the baseline that sees only the ego status
+    seed: NonNegativeInt
+
+
+class Ppo(Section):
+    iterations: PositiveInt
+    scenes_per_iteration: PositiveInt
+    samples: PositiveInt  # noise samples of each anchor
+    epochs: PositiveInt
+    minibatch_scenes: PositiveInt
+    trained_steps: PositiveInt  # the last ones of the denoising chain
+    eta: float = Field(ge=0, le=1)
+    std_floor: PositiveFloat  # normalised plan units
+    baseline: Literal["group", "critic"]
+    gamma: float = Field(gt=0, le=1)  # per denoising step
+    clip_first: PositiveFloat  # clip range of the noisiest step
+    clip_last: PositiveFloat
+    choice_clip: PositiveFloat
+    target_kl: PositiveFloat
+    learning_rate: PositiveFloat
+    critic_learning_rate: PositiveFloat
+    cloning_weight: NonNegativeFloat
+    max_grad_norm: PositiveFloat
 
 
 class Reinforcement(Section):
-    pass
+    ppo: Ppo
+    diagnose_every: PositiveInt  # iterations between looks at validation scenes
+    diagnose_scenes: PositiveInt  # at most
+    workers: PositiveInt
+    seed: NonNegativeInt
 
 
 class Evaluation(Section):
