@@ -15,6 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_reference(commands)
     _add_bench(commands)
+    _add_score(commands)
     options = parser.parse_args(arguments)
     return options.run(options)
 
@@ -62,6 +63,37 @@ def _run_bench(options: argparse.Namespace) -> int:
             best = min(seconds(context, plans) for _ in range(3))
             milliseconds.append(1e3 * best / options.plans)
     print(f"{statistics.median(milliseconds):.4f} ms per plan ({options.plans} plans, {len(milliseconds)} scenes)")
+    return 0
+
+
+def _add_score(commands) -> None:
+    command = commands.add_parser("score", help="score plans on a dataset in NAVSIM format, write a CSV")
+    command.add_argument("dataset", type=Path, help="root in NAVSIM's layout")
+    command.add_argument("plans", type=Path, help=".npz with tokens (N,) and poses (N, 8, 3), ego frame, 2 Hz")
+    command.add_argument("--split", type=Path, required=True, help="official split YAML; a mapping makes it two-stage")
+    command.add_argument("--maps", type=Path, help="maps folder (default: DATASET/maps)")
+    command.add_argument(
+        "--traffic", choices=("replay", "reactive"), help="default: reactive for a two-stage split, as officially"
+    )
+    command.add_argument("--out", type=Path, required=True, help="CSV to write")
+    command.add_argument("--workers", type=int, default=-1, help="processes (default: one per core)")
+    command.set_defaults(run=_run_score)
+
+
+def _run_score(options: argparse.Namespace) -> int:
+    from irlvla.epdms.score_dataset import load_plans, score_dataset, summary_lines, write_csv
+    from irlvla.scenes.navsim import Dataset
+
+    try:
+        plans = load_plans(options.plans)
+        dataset = Dataset(options.dataset, options.split, options.maps)
+        traffic = options.traffic or ("reactive" if dataset.split.two_stage else "replay")
+        frame = score_dataset(dataset, plans, traffic == "reactive", options.workers)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    write_csv(frame, options.out)
+    print(*summary_lines(frame), sep="\n")
     return 0
 
 

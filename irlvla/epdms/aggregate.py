@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from irlvla.epdms.comfort import extended_comfort
 from irlvla.epdms.scores import MULTIPLIERS, SUB_SCORES, Columns, Scores, weighted_mean
 from irlvla.epdms.states import STEP_S, check
+from irlvla.scenes.split import Group
 
 Array = NDArray[np.float64]
 
@@ -59,25 +60,6 @@ def follow_up_weights(endpoint: Array, start_points: Array) -> Array:
     if np.isclose(kernel.sum(), 0.0):
         return np.full(len(kernel), 1.0 / len(kernel))
     return kernel / kernel.sum()
-
-
-@dataclass(frozen=True)
-class Group:
-    """Tokens of a two-stage group: an original scene, the one 0.5 s earlier, K follow-ups with their predecessors."""
-
-    now: str
-    previous: str
-    follow_ups: tuple[tuple[str, str], ...]
-
-    @property
-    def pairs(self) -> tuple[tuple[str, str], ...]:
-        """(frame, frame 0.5 s earlier), the first stage first."""
-        return ((self.now, self.previous), *self.follow_ups)
-
-    @property
-    def sides(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """(first-stage token, its follow-up tokens) of the current side and of the previous one."""
-        return tuple((self.pairs[0][side], tuple(pair[side] for pair in self.follow_ups)) for side in range(2))
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from irlvla import vehicle
 from irlvla.epdms.context import Rails, ScoringContext
+from irlvla.epdms.drive import simulate
 from irlvla.epdms.forecast import box_polygons
 from irlvla.epdms.path import Path
+from irlvla.epdms.scores import Columns, Scores, score_human, score_plans
 from irlvla.epdms.states import HEADING, NUM_STATES, STEP_S, VX, VY, EgoBoxes
 
 Array = NDArray[np.float64]
@@ -58,6 +60,25 @@ def react(context: ScoringContext, states: Array) -> ScoringContext:
         standing = _standing(context, parked, cars)
         moved[step, standing], valid[step, standing] = context.track_states[0, standing], True
     return replace(context, track_states=moved, track_valid=valid)
+
+
+def score_reactive(
+    context: ScoringContext, plan: Array, human_filter: bool = True, human: Columns | None = None
+) -> Scores:
+    """Scores of one plan (8, 3) in the traffic that reacts to it, its columns of length 1.
+
+    `human` are the columns of `score_human_reactive`, to be given where several plans of a scene are scored.
+    """
+    traffic = react(context, simulate(plan[None], context.ego_state)[0])
+    if human is None and human_filter and context.scene_type == "original":
+        human = score_human_reactive(context)
+    return score_plans(traffic, plan[None], human_filter, keep_overlapping_tracks=True, human=human)
+
+
+def score_human_reactive(context: ScoringContext) -> Columns:
+    """Columns of length 1 of the human plan, for the human filter, in the traffic that reacts to the human."""
+    traffic = react(context, simulate(context.human_poses[None], context.ego_state)[0])
+    return score_human(traffic, keep_overlapping_tracks=True)
 
 
 @dataclass(frozen=True)

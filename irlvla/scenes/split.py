@@ -35,15 +35,25 @@ class SceneFilter:
 
 @dataclass(frozen=True)
 class Group:
-    """A first-stage scene, its predecessor 0.5 s earlier, and the (follow-up, predecessor) pairs of stage two."""
+    """Tokens of a two-stage group: an original scene, the one 0.5 s earlier, K follow-ups with their predecessors."""
 
     now: str
     previous: str
     follow_ups: tuple[tuple[str, str], ...]
 
     @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """(frame, frame 0.5 s earlier), the first stage first."""
+        return ((self.now, self.previous), *self.follow_ups)
+
+    @property
+    def sides(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """(first-stage token, its follow-up tokens) of the current side and of the previous one."""
+        return tuple((self.pairs[0][side], tuple(pair[side] for pair in self.follow_ups)) for side in range(2))
+
+    @property
     def tokens(self) -> tuple[str, ...]:
-        return (self.now, self.previous, *(token for pair in self.follow_ups for token in pair))
+        return tuple(token for pair in self.pairs for token in pair)
 
 
 @dataclass(frozen=True)
