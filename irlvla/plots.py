@@ -290,6 +290,7 @@ def draw_classes(
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), fontsize="x-small")
     ax.set(xticks=[], yticks=[], aspect="equal")
     ax.grid(False)
+    sns.despine(ax=ax, left=True, bottom=True)
 
 
 def draw_curves(ax: Axes, log: pd.DataFrame, x: str, columns: Sequence[str], ylabel: str) -> None:
