@@ -1,12 +1,16 @@
 """The command model: answers are valid, exact, reproducible; it learns a batch; a saved model is the same model."""
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from irlvla.command_data import CommandDataset, answer_all, log_prior, save_meta_tokens
 from irlvla.meta_actions import PATH_COMMANDS, SPEED_COMMANDS
 from irlvla.models.driving_vlm import DrivingVisionAdaptor
 from irlvla.models.semantic import VIEW_NAMES, CommandModel, build_tokenizer
+from irlvla.scenes.dataset import meta_for
 from irlvla.scenes.scene import CAMERAS, COMMANDS
 
 CAMERAS_HERE = ("CAM_F0", "CAM_L0")
@@ -150,3 +154,54 @@ def test_missing_folder_and_impossible_sizes_are_errors(tmp_path):
         CommandModel.load(tmp_path)
     with pytest.raises(ValueError, match="divide by 16"):
         CommandModel.small(CAMERAS_HERE, (32, 60), **SIZES)
+
+
+@pytest.fixture
+def targets(tmp_path):
+    """Three samples on disk: standing, straight on at 10 m/s, and a left arc at 5 m/s; each in its own grey."""
+    time_s = 0.5 * np.arange(1, 9)
+    plan, status = np.zeros((3, 8, 3)), np.zeros((3, 4, 8))
+    plan[1, :, 0] = 10 * time_s
+    angle = 0.2 * time_s
+    plan[2] = np.stack([25 * np.sin(angle), 25 * (1 - np.cos(angle)), angle], axis=1)
+    status[:, -1, 1], status[:, -1, 4] = [1, 1, 0], [0, 6, 5]
+    status[:, -1, 5], status[2, -1, 0] = [0, 8, 0], 1  # 6 m/s forward and 8 m/s sideways are 10 m/s
+    paths = np.array([[f"log/{camera}/{i}.png" for camera in CAMERAS_HERE] for i in range(3)])
+    for i, path in np.ndenumerate(paths):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / path), np.full((32, 64, 3), (10 * i[0], 0, 200 + i[1]), np.uint8))
+    return {"tokens": np.array(["a", "b", "c"]), "plan": plan, "status": status, "image_path": paths}
+
+
+def test_samples_carry_command_speed_labels_and_images_in_rgb(targets, tmp_path):
+    data = CommandDataset(targets, tmp_path, CAMERAS_HERE)
+    assert [COMMANDS[data[i]["command"]] for i in range(3)] == ["forward", "forward", "left"]
+    assert [float(data[i]["speed_mps"]) for i in range(3)] == [0, 10, 5]
+    speeds = [SPEED_COMMANDS[data[i]["speed_id"]] for i in range(3)]
+    assert speeds == ["Full Stop", "Constant Speed Strict", "Constant Speed Strict"]
+    assert PATH_COMMANDS[data[2]["path_id"]] == "Sharp Left Turn"
+    assert data[2]["images"][:, 0, 0].tolist() == [[200, 0, 20], [201, 0, 20]]
+
+
+def test_images_of_other_cameras_or_missing_ones_are_errors(targets, tmp_path):
+    with pytest.raises(ValueError, match="a: images"):
+        CommandDataset(targets, tmp_path, CAMERAS_HERE[::-1])
+    with pytest.raises(ValueError, match="run 01_data first"):
+        CommandDataset(targets, tmp_path / "elsewhere", CAMERAS_HERE)[0]
+
+
+def test_cached_meta_tokens_are_read_back_by_token(model, targets, tmp_path):
+    data = CommandDataset(targets, tmp_path, CAMERAS_HERE)
+    meta = answer_all(model, data, 2, "test")["meta"]
+    save_meta_tokens(tmp_path / "meta.npz", data.tokens, meta)
+    with np.load(tmp_path / "meta.npz") as cache:
+        assert np.array_equal(meta_for(["c", "a"], cache), meta[[2, 0]].astype(np.float32))
+    sample = data[2]
+    alone = model.meta_tokens(sample["images"][None], sample["command"][None], sample["speed_mps"][None])
+    assert np.allclose(alone[0].numpy(), meta[2], atol=2e-3)
+    with pytest.raises(ValueError, match="2 different"):
+        save_meta_tokens(tmp_path / "meta.npz", ["a", "b", "a"], meta)
+
+
+def test_log_prior_counts_each_class_once_more():
+    assert torch.allclose(log_prior(np.array([0, 0, 2]), 3).exp(), torch.tensor([3 / 6, 1 / 6, 2 / 6]))
