@@ -86,7 +86,10 @@ def time_to_collision_within_bound(traffic: Traffic, areas: EgoAreas, states: Ar
     """(N,) TTC of driven states (N, 41, 11): 1 or 0."""
     score = np.ones(len(states))
     exposed = areas.multiple_lanes | areas.non_drivable | areas.axle_in_intersection
-    _time_to_collision(traffic.arrays, exposed, states, boxes.corners, score)
+    speed, heading = np.hypot(states[..., VX], states[..., VY]), states[..., HEADING]
+    velocity = np.stack([np.cos(heading) * speed, np.sin(heading) * speed], axis=-1)
+    moving = speed >= TTC_STOPPED_SPEED_MPS
+    _time_to_collision(traffic.arrays, exposed, moving, velocity, states, boxes.corners, score)
     return score
 
 
@@ -154,29 +157,34 @@ def _collisions(traffic: tuple, exposed: Mask, states: Array, ego: Array, score:
 
 
 @njit(cache=True)
-def _time_to_collision(traffic: tuple, exposed: Mask, states: Array, ego: Array, score: Array) -> None:
+def _time_to_collision(
+    traffic: tuple, exposed: Mask, moving: Mask, velocity: Array, states: Array, ego: Array, score: Array
+) -> None:
     for n in range(len(states)):
         for q in range(len(traffic[0])):
-            if _ttc_infraction(traffic, q, exposed[n], states[n], ego[n]):
+            if _ttc_infraction(traffic, q, exposed[n], moving[n], velocity[n], states[n], ego[n]):
                 score[n] = 0.0
                 break
 
 
 @njit(cache=True)
-def _ttc_infraction(traffic: tuple, q: int, exposed: Mask, states: Array, ego: Array) -> bool:
-    """Whether track `q` counts against one plan; `exposed` (41,) here includes the rear axle in an intersection."""
+def _ttc_infraction(
+    traffic: tuple, q: int, exposed: Mask, moving: Mask, velocity: Array, states: Array, ego: Array
+) -> bool:
+    """Whether track `q` counts against one plan; `exposed` (41,) here includes the rear axle in an intersection.
+
+    `velocity` (41, 2) is global and along the heading, also for an ego that rolls backwards.
+    """
     centers, corners, valid, radius_m = traffic[:4]
     moved = np.empty((4, 2))
     for t in range(TTC_STEPS):
-        speed = hypot(states[t, VX], states[t, VY])
-        if speed < TTC_STOPPED_SPEED_MPS:
+        if not moving[t]:
             continue
         for steps in TTC_LOOK_AHEAD:
-            x, y = centers[q, t + steps]
             if not valid[q, t + steps]:
                 continue
-            dx = cos(states[t, HEADING]) * speed * (steps * STEP_S)
-            dy = sin(states[t, HEADING]) * speed * (steps * STEP_S)
+            x, y = centers[q, t + steps, 0], centers[q, t + steps, 1]
+            dx, dy = velocity[t, 0] * (steps * STEP_S), velocity[t, 1] * (steps * STEP_S)
             if _is_far(ego[t], x - dx, y - dy, radius_m[q]):
                 continue
             moved[:, 0] = ego[t, :, 0] + dx
