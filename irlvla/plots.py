@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 import shapely
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PatchCollection
+from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, PathPatch, Polygon
@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from irlvla.geometry import box_corners, local_from_global, rotate
 from irlvla.scenes.scene import Scene
 from irlvla.vehicle import LENGTH_M, REAR_AXLE_TO_CENTER_M, WIDTH_M
-from irlvla.world.rig import fitted_intrinsics
 
 Array = NDArray[np.float64]
 
@@ -40,9 +39,6 @@ OBJECT_COLOURS = {
 }  # fmt: skip
 HUMAN_COLOUR, EGO_COLOUR, RED_LIGHT_COLOUR = PALETTE[2], "#222222", "#d3202a"
 PLAN_COLOURS = (PALETTE[3], PALETTE[9], PALETTE[1], PALETTE[4], PALETTE[5], PALETTE[6], PALETTE[8], PALETTE[0])
-
-BOX_EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7))
-NEAR_M = 0.3  # nearer points cannot be drawn in a camera image
 
 
 def set_style() -> None:
@@ -94,14 +90,18 @@ def draw_bev(
     _draw_box(ax, np.array([REAR_AXLE_TO_CENTER_M, 0, 0]), LENGTH_M, WIDTH_M, EGO_COLOUR, zorder=6)
     history = local_from_global(scene.ego_pose, scene.ego_poses[: scene.now + 1])
     ax.plot(*_upwards(history), color=EGO_COLOUR, linewidth=1, linestyle=":", zorder=5)
-    plans = plans or {}
+    draw_plan_lines(ax, plans or {}, colours)
+    ax.set(xlim=(-side_m, side_m), ylim=(-behind_m, ahead_m), xticks=[], yticks=[], aspect="equal")
+    ax.grid(False)
+    sns.despine(ax=ax, left=True, bottom=True)
+
+
+def draw_plan_lines(ax: Axes, plans: Mapping[str, Array], colours: Mapping[str, tuple] | None = None) -> None:
+    """Plans (T, 3) as lines with a dot per pose into a view from above, each with a label for the legend."""
     colours = colours or plan_colours(list(plans))
     for name, plan in plans.items():
         path = np.concatenate([np.zeros((1, 2)), plan[:, :2]])
         ax.plot(*_upwards(path), color=colours[name], marker="o", markersize=2.4, linewidth=1.6, label=name, zorder=8)
-    ax.set(xlim=(-side_m, side_m), ylim=(-behind_m, ahead_m), xticks=[], yticks=[], aspect="equal")
-    ax.grid(False)
-    sns.despine(ax=ax, left=True, bottom=True)
 
 
 def _upwards(xy: Array) -> tuple[Array, Array]:
@@ -174,106 +174,6 @@ def _draw_objects(ax: Axes, scene: Scene) -> None:
             linewidth=0.8,
             zorder=3.9,
         )
-
-
-def draw_camera(
-    ax: Axes,
-    image: NDArray[np.uint8],
-    scene: Scene,
-    camera: str,
-    plans: Mapping[str, Array] | None = None,
-    colours: Mapping[str, tuple] | None = None,
-    boxes: bool = True,
-) -> None:
-    """A camera image (H, W, 3) with the scene's objects as wire boxes and `plans` (T, 3) as bands on the road."""
-    height, width = image.shape[:2]
-    ax.imshow(image, extent=(0, width, height, 0), interpolation="lanczos")
-    native = scene.cameras[camera]
-    intrinsics = fitted_intrinsics(native.intrinsics, (native.height_px, native.width_px), height, width)
-    if boxes:
-        for i in np.flatnonzero(scene.tracks.valid[scene.now]):
-            lines = wire_box(scene, int(i), intrinsics, native.ego_from_camera)
-            colour = OBJECT_COLOURS[scene.tracks.categories[i]]
-            ax.add_collection(LineCollection(lines, colors=[colour], linewidths=0.7))
-    plans = plans or {}
-    colours = colours or plan_colours(list(plans))
-    for name, plan in plans.items():
-        band = _plan_band(plan, intrinsics, native.ego_from_camera)
-        ax.add_collection(
-            PatchCollection([Polygon(quad) for quad in band], facecolor=colours[name], alpha=0.55, linewidth=0)
-        )
-    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
-    ax.grid(False)
-    sns.despine(ax=ax, left=True, bottom=True)
-
-
-def _pixels(points: Array, intrinsics: Array) -> Array:
-    return points[..., :2] / points[..., 2:] * np.diag(intrinsics)[:2] + intrinsics[:2, 2]
-
-
-def _to_camera(points: Array, ego_from_camera: Array) -> Array:
-    return (points - ego_from_camera[:3, 3]) @ ego_from_camera[:3, :3]
-
-
-def wire_box(scene: Scene, index: int, intrinsics: Array, ego_from_camera: Array) -> list[Array]:
-    """Edges (2, 2) in pixels of an object's box; edges through the near plane are cut, those before it left out."""
-    tracks, now = scene.tracks, scene.now
-    pose = local_from_global(scene.ego_pose, tracks.poses[now, index])
-    length, width, height = tracks.size_m[now, index]
-    footprint = box_corners(pose, length, width)
-    corners = np.concatenate(
-        [np.column_stack([footprint, np.full(4, tracks.z_m[now, index] + s * height / 2)]) for s in (-1, 1)]
-    )
-    corners = _to_camera(corners, ego_from_camera)
-    lines = []
-    for start, end in BOX_EDGES:
-        a, b = sorted((corners[start], corners[end]), key=lambda point: point[2])
-        if b[2] <= NEAR_M:
-            continue
-        if a[2] < NEAR_M:
-            a = a + (NEAR_M - a[2]) / (b[2] - a[2]) * (b - a)
-        lines.append(_pixels(np.stack([a, b]), intrinsics))
-    return lines
-
-
-def _plan_band(plan: Array, intrinsics: Array, ego_from_camera: Array, width_m: float = 1.0) -> list[Array]:
-    """Quads (4, 2) in pixels of a plan drawn as a band on the road, as far as it lies ahead of the camera."""
-    path = np.concatenate([np.zeros((1, 3)), plan])
-    steps = np.linspace(0, len(plan), 4 * len(plan) + 1)
-    poses = np.stack(
-        [np.interp(steps, np.arange(len(path)), column) for column in (path[:, 0], path[:, 1], np.unwrap(path[:, 2]))],
-        -1,
-    )
-    across = np.stack([-np.sin(poses[:, 2]), np.cos(poses[:, 2])], axis=-1) * width_m / 2
-    edges = [np.column_stack([poses[:, :2] + side * across, np.zeros(len(poses))]) for side in (1, -1)]
-    left, right = (_to_camera(edge, ego_from_camera) for edge in edges)
-    ahead = (left[:, 2] > 1.0) & (right[:, 2] > 1.0)
-    left, right = (_pixels(np.where(ahead[:, None], edge, 1.0), intrinsics) for edge in (left, right))
-    return [
-        np.stack([left[i], left[i + 1], right[i + 1], right[i]])
-        for i in range(len(poses) - 1)
-        if ahead[i] and ahead[i + 1]
-    ]
-
-
-def draw_scene(
-    images: Mapping[str, NDArray[np.uint8]], scene: Scene, plans: Mapping[str, Array] | None = None, boxes: bool = True
-) -> Figure:
-    """A page-wide figure: the cameras one above the other, in the order given, and the view from above beside them."""
-    height, width = next(iter(images.values())).shape[:2]
-    ratios = (width / height / len(images), 0.75)  # widths over the figure's height; `draw_bev` shows 48 x 64 m
-    figure = plt.figure(figsize=(PAGE_IN, PAGE_IN / sum(ratios)))
-    grid = figure.add_gridspec(len(images), 2, width_ratios=ratios)
-    colours = plan_colours(list(plans or {}))
-    for row, (camera, image) in enumerate(images.items()):
-        ax = figure.add_subplot(grid[row, 0])
-        draw_camera(ax, image, scene, camera, plans, colours, boxes)
-        ax.text(0.01, 0.96, camera, transform=ax.transAxes, va="top", fontsize="x-small", color="white", weight="bold")
-    ax = figure.add_subplot(grid[:, 1])
-    draw_bev(ax, scene, plans, colours=colours)
-    if plans:
-        ax.legend(loc="lower left", fontsize="x-small", frameon=True, framealpha=0.85, edgecolor="none")
-    return figure
 
 
 def draw_classes(

@@ -11,7 +11,8 @@ import pytest
 from straight_road import CAR, road_scene
 from test_cameras import HEIGHT, WIDTH, changed
 
-from irlvla.plots import draw_bev, draw_camera, draw_curves, draw_scene, plan_colours, save_figure, set_style, wire_box
+from irlvla.plots import draw_bev, draw_curves, plan_colours, save_figure, set_style
+from irlvla.plots_camera import draw_camera, draw_scene, wire_box
 from irlvla.world.cameras import render
 from irlvla.world.rig import camera_for_size
 
