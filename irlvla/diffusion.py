@@ -123,6 +123,26 @@ class TruncatedSchedule:
         return mean, max(float(std), std_floor)
 
 
+def denoise_twice(
+    denoise: Denoise, tokens: Tokens, anchors: Tensor, noise: Tensor, t: Tensor, schedule: TruncatedSchedule
+) -> tuple[Tensor, Tensor]:
+    """What imitation trains: clean plans (2, B, K, T, 3) and logits (2, B, K) predicted from two states of the chain.
+
+    First from the anchors (B, K, T, 3) noised to times t (B,); then from where a DDIM step with that prediction leads
+    at t // 2. In sampling, every step but the first starts from such a state, between anchor and prediction: a denoiser
+    that has only seen noised anchors is off there. No gradient passes from the second prediction to the first.
+    """
+    noisy = schedule.add_noise(anchors, noise, t)
+    clean, logits = denoise(tokens, noisy, t)
+    alpha, alpha_next = (
+        schedule.scheduler.alphas_cumprod[times.cpu()].to(noisy)[:, None, None, None] for times in (t, t // 2)
+    )
+    remaining = (noisy - alpha.sqrt() * clean.detach()) / (1 - alpha).sqrt()
+    later = alpha_next.sqrt() * clean.detach() + (1 - alpha_next).sqrt() * remaining
+    clean_later, logits_later = denoise(tokens, later, t // 2)
+    return torch.stack([clean, clean_later]), torch.stack([logits, logits_later])
+
+
 @dataclass(frozen=True)
 class Chain:
     """S denoising steps of K plans. `log_prob` is elementwise, to be clamped and averaged by its user."""

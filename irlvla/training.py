@@ -1,12 +1,13 @@
 """Training with Lightning: seeds, terminal progress, loss history, checkpoints, and resuming after a kill.
 
 A stage gives a model, data loaders and a loss function (model, batch) -> dict of terms; `fit` does the rest. Randomness
-depends on (seed, epoch) only, so a run that was killed and resumed ends with the same weights as one that was not.
+depends on seed and step only, so a run that was killed and resumed ends with the same weights as one that was not.
 """
 
 import hashlib
 import json
 import logging
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -92,17 +93,19 @@ class Stage(lightning.LightningModule):
         warmup = max(round(total * min(o.warmup_epochs / o.epochs, 1)), 1)
 
         def factor(step: int) -> float:
-            decay = 0.5 * (1 + np.cos(np.pi * min(max(step - warmup, 0) / max(total - warmup, 1), 1)))
+            decay = 0.5 * (1 + math.cos(math.pi * min(max(step - warmup, 0) / max(total - warmup, 1), 1)))
             return min((step + 1) / warmup, 1.0) * decay
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def on_train_epoch_start(self) -> None:
-        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+    def on_train_batch_start(self, batch: Any, index: int) -> None:
+        torch.manual_seed(
+            self.seed * 1_000_003 + self.global_step
+        )  # per step: data loaders draw from it between epochs
 
-    def on_validation_epoch_start(self) -> None:
-        torch.manual_seed(self.seed)  # the same validation noise in every epoch
+    def on_validation_batch_start(self, batch: Any, index: int) -> None:
+        torch.manual_seed(self.seed * 1_000_003 + index)  # the same validation noise in every epoch
 
     def _step(self, batch: dict[str, Tensor], prefix: str) -> Tensor:
         terms = self.loss(self.model, batch)

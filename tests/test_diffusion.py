@@ -12,6 +12,7 @@ from irlvla.diffusion import (
     TRUNCATION,
     PlanNormalizer,
     TruncatedSchedule,
+    denoise_twice,
     fit_anchors,
     replay_chain,
     sample_chain,
@@ -144,3 +145,20 @@ def test_replay_of_a_deterministic_chain_is_refused():
     plans = sample_chain(Shrink(), {}, anchors, noise, TruncatedSchedule(S)).plans
     with pytest.raises(ValueError, match="std_floor"):
         replay_chain(Shrink(), {}, plans, TruncatedSchedule(S))
+
+
+def test_imitation_sees_the_states_that_two_step_sampling_visits():
+    anchors, noise = chain_inputs()
+    schedule, visited = TruncatedSchedule(S), {"training": [], "sampling": []}
+
+    def record(name):
+        def denoise(tokens, plans, t):
+            visited[name].append((plans, t))
+            return 0.8 * plans + 0.01 * t[:, None, None, None], plans.sum(dim=(2, 3))
+
+        return denoise
+
+    denoise_twice(record("training"), {}, anchors, noise[:, :, 0], torch.full((B,), 49), schedule)
+    sample_chain(record("sampling"), {}, anchors, noise, schedule)
+    for (plans, t), (expected, expected_t) in zip(visited["training"], visited["sampling"], strict=True):
+        assert torch.equal(t, expected_t) and torch.allclose(plans, expected, atol=1e-6)

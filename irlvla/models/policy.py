@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from irlvla import HISTORY_FRAMES, PLAN_POSES
-from irlvla.diffusion import Chain, PlanNormalizer, TruncatedSchedule, fit_anchors, sample_chain
+from irlvla.diffusion import (
+    TRUNCATION,
+    Chain,
+    PlanNormalizer,
+    TruncatedSchedule,
+    denoise_twice,
+    fit_anchors,
+    sample_chain,
+)
 from irlvla.models.backbone import ImageBackbone
 from irlvla.models.bev import BevEncoder
 from irlvla.models.perception import Perception
@@ -142,6 +150,17 @@ class Policy(nn.Module):
     def normalized_anchors(self, batch_size: int) -> Tensor:
         """(B, K, T, 3)"""
         return self.normalizer.normalize(self.anchors).expand(batch_size, -1, -1, -1)
+
+    def predict(self, tokens: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """For imitation: clean plans (2 B, K, T, 3) [m, rad] and logits (2 B, K) from noisy states at random times.
+
+        Rows B ... 2 B - 1 are second predictions, see `denoise_twice`. Noise comes from torch's global generator.
+        """
+        anchors = self.normalized_anchors(len(tokens["status"]))
+        t = torch.randint(TRUNCATION, (len(anchors),), device=anchors.device)
+        noise = torch.randn_like(anchors)
+        clean, logits = denoise_twice(self.denoise, tokens, anchors, noise, t, self.schedule)
+        return self.normalizer.denormalize(clean.flatten(0, 1)), logits.flatten(0, 1)
 
     def chain(self, tokens: dict[str, Tensor], noise: Tensor, eta: float = 0.0, std_floor: float = 0.0) -> Chain:
         """Denoising of all anchors with unit noise (B, K, steps + 1, T, 3)."""

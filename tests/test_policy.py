@@ -1,0 +1,150 @@
+"""Claims about the policy's geometry, shapes, saving, and its encode-once form."""
+
+import numpy as np
+import pytest
+import tiny_policy
+import torch
+
+from irlvla.models.bev import BevEncoder, cell_centers, project
+from irlvla.models.perception import Perception, decode_boxes, encode_boxes
+from irlvla.models.planner import SOURCES, DecoderBlock, Planner, sample_bev
+from irlvla.models.policy import Policy, best_plan
+from irlvla.tokens import TokenStore, encode_dataset, save_tokens
+
+torch.set_num_threads(1)
+
+
+def test_a_point_on_the_road_projects_where_the_pinhole_equation_says():
+    views = tiny_policy.batch(1)
+    forward, pose = views["intrinsics"][0, 0], views["ego_from_camera"][0, 0]
+    pixels, depth = project(torch.tensor([[11.7, 2.0, 0.0]]), forward, pose)  # 10 m ahead of the camera, 1.5 m below
+    expected = [forward[0, 2] - forward[0, 0] * 2.0 / 10, forward[1, 2] + forward[1, 1] * 1.5 / 10]
+    assert depth.item() == pytest.approx(10.0, abs=1e-5)
+    assert pixels[0].tolist() == pytest.approx([float(e) for e in expected], abs=1e-4)
+
+
+def test_each_bev_cell_reads_the_image_feature_at_its_own_projection():
+    encoder = BevEncoder(2, 8, 16, 8, tiny_policy.X_RANGE_M, tiny_policy.Y_RANGE_M, (0.0,), 1)
+    views = tiny_policy.batch(1)
+    rows, columns = torch.meshgrid(torch.arange(32) + 0.5, torch.arange(88) + 0.5, indexing="ij")
+    features = torch.stack([columns, rows])[None, None].expand(1, 3, -1, -1, -1)  # each pixel holds its own place
+    sampled = encoder.sample(features, views["intrinsics"], views["ego_from_camera"], (32, 88))[0]
+    cell = (8, 8)  # x in 24..28 m, y in 0..4 m: seen by the forward camera only
+    x, y = cell_centers(16, tiny_policy.X_RANGE_M, tiny_policy.Y_RANGE_M)[cell].tolist()
+    pixels, _ = project(torch.tensor([[x, y, 0.0]]), views["intrinsics"][0, 0], views["ego_from_camera"][0, 0])
+    assert sampled[:2, *cell].tolist() == pytest.approx(pixels[0].tolist(), abs=1e-3)
+    assert sampled[2, *cell] == 1 and sampled[2, 0, 8] == 0  # the flag: cells behind the ego are seen by no camera
+
+
+def test_sampling_bev_tokens_at_a_cell_centre_returns_that_cells_token():
+    centers = cell_centers(4, tiny_policy.X_RANGE_M, tiny_policy.Y_RANGE_M).flatten(0, 1)
+    tokens = torch.randn(1, 16, 5)
+    sampled = sample_bev(tokens, centers[None, None], tiny_policy.X_RANGE_M, tiny_policy.Y_RANGE_M)
+    assert torch.allclose(sampled[0, 0], tokens[0], atol=1e-5)
+
+
+def test_decoding_inverts_encoding_of_boxes():
+    boxes = tiny_policy.batch(2)["boxes"]
+    assert torch.allclose(decode_boxes(encode_boxes(boxes)), boxes, atol=1e-4)
+
+
+def test_tokens_predictions_and_plans_have_the_contracts_shapes():
+    policy, batch = tiny_policy.policy(), tiny_policy.batch(2)
+    tokens, predictions = policy.perceive(batch)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tokens.items()}
+    assert shapes == {
+        "meta": (2, 3, 16), "bev": (2, 64, 16), "objects": (2, 31, 16), "map": (2, 24, 16), "status": (2, 1, 16),
+    }  # fmt: skip
+    shapes = {name: tuple(tensor.shape) for name, tensor in predictions.items()}
+    assert shapes == {
+        "box_logits": (2, 30, 5), "box_code": (2, 30, 10), "polyline_logits": (2, 24, 4),
+        "polylines": (2, 24, 20, 2), "bev_logits": (2, 7, 16, 16),
+    }  # fmt: skip
+    plans, logits = policy.plan(tokens, policy.noise(2, torch.Generator()))
+    assert plans.shape == (2, 4, 8, 3) and logits.shape == (2, 4) and best_plan(plans, logits).shape == (2, 8, 3)
+
+
+def test_heads_at_paper_size_have_the_papers_shapes():
+    """V2-99's features are replaced by a random map: the backbone is timm's and slow on a CPU."""
+    area = ((-32.0, 32.0), (-32.0, 32.0))
+    bev_encoder = BevEncoder(256, 256, 128, 16, *area, (0.0, 1.0), 1)
+    views = tiny_policy.batch(1)
+    with torch.no_grad():
+        features = torch.randn(1, 3, 256, 4, 11)
+        bev, tokens = bev_encoder(features, views["intrinsics"], views["ego_from_camera"], (32, 88))
+        seen, predictions = Perception(30, 24, 7, 256, 8, 512, 3, *area)(bev, tokens, torch.randn(1, 1, 256))
+        planner = Planner(256, 8, 512, 2, *area)
+        tokens = {"bev": tokens, **seen, "meta": torch.randn(1, 128, 256), "status": torch.randn(1, 1, 256)}
+        plans, logits = planner(tokens, torch.randn(1, 20, 8, 3), torch.tensor([49]))
+    assert bev.shape == (1, 256, 128, 128) and tokens["bev"].shape == (1, 256, 256)
+    assert predictions["bev_logits"].shape == (1, 7, 128, 128) and seen["objects"].shape == (1, 31, 256)
+    assert plans.shape == (1, 20, 8, 3) and logits.shape == (1, 20)
+
+
+def test_a_fresh_planner_returns_the_noisy_plans_themselves():
+    policy, batch = tiny_policy.policy(), tiny_policy.batch(2)
+    noisy = torch.randn(2, 4, 8, 3)
+    clean, _ = policy.denoise(policy.encode(batch), noisy, torch.tensor([49, 10]))
+    assert torch.equal(clean, noisy)
+
+
+def trained(policy: Policy) -> Policy:
+    """All weights random, so that nothing is zero by initialisation."""
+    torch.manual_seed(1)
+    for parameter in policy.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.05)
+    return policy.eval()
+
+
+def test_plans_do_not_influence_each_other():
+    policy = trained(tiny_policy.policy())
+    tokens = policy.encode(tiny_policy.batch(1))
+    noisy, t = torch.randn(1, 4, 8, 3), torch.tensor([24])
+    together, scores = policy.denoise(tokens, noisy, t)
+    alone, score = policy.denoise(tokens, noisy[:, 2:3], t)
+    assert torch.allclose(together[:, 2:3], alone, atol=1e-5) and torch.allclose(scores[:, 2:3], score, atol=1e-5)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_planner_looks_at_each_source_of_tokens_unless_it_is_left_out(source):
+    tokens = trained(tiny_policy.policy()).encode(tiny_policy.batch(1))
+    changed = tokens | {source: tokens[source] + 1 + torch.rand_like(tokens[source])}
+    noisy, t = torch.randn(1, 4, 8, 3), torch.tensor([24])
+    full = trained(tiny_policy.policy())
+    without = trained(tiny_policy.policy(sources=[s for s in SOURCES if s != source]))
+    assert not torch.allclose(full.denoise(tokens, noisy, t)[0], full.denoise(changed, noisy, t)[0], atol=1e-5)
+    assert torch.equal(without.denoise(tokens, noisy, t)[0], without.denoise(changed, noisy, t)[0])
+
+
+def test_unknown_sources_are_refused():
+    with pytest.raises(ValueError, match="lidar"):
+        DecoderBlock(16, 2, 32, sources=("lidar",))
+
+
+def test_a_saved_policy_loads_without_pickle_and_plans_the_same(tmp_path):
+    policy, batch = trained(tiny_policy.policy()), tiny_policy.batch(2)
+    policy.save(tmp_path / "policy.pt")
+    loaded = Policy.load(tmp_path / "policy.pt")
+    noise = policy.noise(2, torch.Generator().manual_seed(0))
+    expected, logits = policy.plan(policy.encode(batch), noise)
+    plans, again = loaded.plan(loaded.encode(batch), noise)
+    assert torch.equal(plans, expected) and torch.equal(logits, again)
+    assert [path.name for path in tmp_path.iterdir()] == ["policy.pt"]
+
+
+def test_encode_once_tokens_give_the_plans_of_the_full_forward_pass(tmp_path):
+    policy, batch = trained(tiny_policy.policy()), tiny_policy.batch(5)
+    save_tokens(tmp_path / "tokens.npz", list("abcde"), encode_dataset(policy, tiny_policy.Rows(batch), batch_size=2))
+    noise = policy.noise(2, torch.Generator().manual_seed(0))
+    tokens = policy.encode({name: tensor[[3, 1]] for name, tensor in batch.items()})
+    expected, _ = policy.plan(tokens, noise)
+    plans, _ = policy.plan(TokenStore(tmp_path / "tokens.npz").batch(["d", "b"]), noise)
+    assert torch.allclose(plans, expected, atol=2e-2)  # float16 keeps about three digits
+
+
+def test_a_scene_that_was_not_encoded_is_named(tmp_path):
+    save_tokens(
+        tmp_path / "tokens.npz", ["a"], {k: np.zeros((1, 1, 2)) for k in ("meta", "bev", "map", "objects", "status")}
+    )
+    with pytest.raises(ValueError, match="scene z"):
+        TokenStore(tmp_path / "tokens.npz").batch(["a", "z"])

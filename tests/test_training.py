@@ -1,0 +1,111 @@
+"""Claims about training: it can fit, it is reproducible, and a kill costs nothing but time."""
+
+import pandas as pd
+import pytest
+import tiny_policy
+import torch
+
+from irlvla import losses
+from irlvla.models.policy import Policy
+from irlvla.training import EpochSampler, Optimization, fit
+
+torch.set_num_threads(1)
+
+WEIGHTS = {"trajectory": 1.0, "score": 0.1}
+
+
+def imitation(policy: Policy, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    plans, logits = policy.predict(policy.encode(batch))
+    human, has_plan = batch["plan"].repeat(2, 1, 1), batch["has_plan"].repeat(2)
+    return losses.trajectory(plans, logits, policy.anchors, human, has_plan)
+
+
+def train(policy: Policy, folder, loss=imitation, epochs: int = 4, **changes) -> pd.DataFrame:
+    rows = tiny_policy.Rows(tiny_policy.batch(6))
+    optimization = Optimization(epochs=epochs, learning_rate=2e-3, batch_size=2, slow=("encoder.backbone",))
+    return fit(policy, loss, WEIGHTS, rows, rows, optimization, folder, "joint", seed=0, accelerator="cpu", **changes)
+
+
+def same_weights(a: Policy, b: Policy) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_one_batch_can_be_overfitted_to_the_human_plans():
+    policy, batch = tiny_policy.policy(channels=32, plan_blocks=2), tiny_policy.batch(3)
+    optimizer = torch.optim.Adam(policy.parameters(), 3e-3)
+    torch.manual_seed(0)
+    for step in range(250):
+        for group in optimizer.param_groups:
+            group["lr"] = 3e-3 * (1 - step / 250)
+        terms = imitation(policy, batch)
+        optimizer.zero_grad()
+        losses.weighted(terms, {"trajectory": 1.0, "score": 0.3}).backward()
+        optimizer.step()
+    tokens = policy.encode(batch)
+    plans, logits = policy.plan(tokens, policy.noise(3, torch.Generator().manual_seed(1)))
+    chosen = plans[torch.arange(3), logits.argmax(dim=1)]
+    assert terms["trajectory"] < 0.15  # metres, with noise; the plans are up to 48 m long
+    assert losses.plan_distance(chosen, batch["plan"]).mean() < 0.3
+
+
+def test_perception_losses_fall_on_one_batch():
+    policy, batch = tiny_policy.policy(), tiny_policy.batch(2)
+    optimizer = torch.optim.Adam(policy.parameters(), 3e-3)
+    totals = []
+    for _ in range(40):
+        terms = losses.perception(policy.perceive(batch)[1], batch)
+        totals.append({name: float(value.detach()) for name, value in terms.items()})
+        optimizer.zero_grad()
+        sum(terms.values()).backward()
+        optimizer.step()
+    assert all(totals[-1][name] < totals[0][name] for name in totals[0])
+
+
+def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path):
+    uninterrupted = tiny_policy.policy()
+    expected = train(uninterrupted, tmp_path / "whole")
+
+    calls = {"left": 13}  # 3 training and 3 validation steps an epoch: the kill comes in the third epoch
+
+    def killed(policy, batch):
+        calls["left"] -= 1
+        if calls["left"] < 0:
+            raise InterruptedError("killed")
+        return imitation(policy, batch)
+
+    with pytest.raises(InterruptedError):
+        train(tiny_policy.policy(), tmp_path / "cut", killed)
+    resumed = tiny_policy.policy()
+    history = train(resumed, tmp_path / "cut")
+    assert same_weights(resumed, uninterrupted)
+    pd.testing.assert_frame_equal(history, expected)
+    assert (tmp_path / "cut" / "joint.csv").read_bytes() == (tmp_path / "whole" / "joint.csv").read_bytes()
+
+
+def test_a_finished_training_is_not_repeated_but_changed_settings_start_anew(tmp_path):
+    first = tiny_policy.policy()
+    train(first, tmp_path, epochs=1)
+
+    def never(policy, batch):
+        raise AssertionError("trained again")
+
+    again = tiny_policy.policy()
+    train(again, tmp_path, never, epochs=1)
+    assert same_weights(first, again)
+    with pytest.raises(AssertionError, match="trained again"):
+        train(tiny_policy.policy(), tmp_path, never, epochs=2)
+
+
+def test_history_has_a_row_per_epoch_with_every_term(tmp_path):
+    history = train(tiny_policy.policy(), tmp_path, epochs=2)
+    assert history["epoch"].tolist() == [0, 1]
+    assert {f"{part}_{name}" for part in ("train", "val") for name in ("loss", *WEIGHTS)} < set(history.columns)
+
+
+def test_the_order_of_samples_depends_on_seed_and_epoch_only():
+    sampler = EpochSampler(20, seed=3)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    assert list(sampler) != first and sorted(sampler) == sorted(first)
+    sampler.set_epoch(0)
+    assert list(sampler) == first and list(EpochSampler(20, seed=4)) != first
