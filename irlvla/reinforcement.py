@@ -7,16 +7,20 @@ cached tokens; encoders are frozen.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
+import joblib
 import torch
 from torch import Tensor, nn
 
 from irlvla import ppo
 from irlvla.diffusion import Chain, TruncatedSchedule, replay_chain, sample_chain
 from irlvla.models.planner import Planner
+from irlvla.models.reward_model import RewardModel
+from irlvla.reward_data import SCORE, Candidates, score_candidates
 
 Tokens = dict[str, Tensor]  # name -> (B, L, D)
 Reward = Callable[[Tensor, Tensor], Tensor]  # scene rows (B,), plans (B, N, T, 3) in metres -> rewards (B, N)
@@ -86,6 +90,30 @@ class Critic(nn.Module):
 def take(cached: Tokens, rows: Tensor) -> Tokens:
     """The scenes `rows` of cached tokens, in single precision."""
     return {name: values[rows].float() for name, values in cached.items()}
+
+
+def model_reward(reward_model: RewardModel, cached: Tokens) -> Reward:
+    """Rewards by the reward world model, from the cached tokens alone."""
+
+    @torch.no_grad()
+    def reward(scenes: Tensor, plans: Tensor) -> Tensor:
+        return reward_model.reward(take(cached, scenes), plans)
+
+    return reward
+
+
+def simulator_reward(tokens: Sequence[str], contexts: Path, human_filter: bool, jobs: int) -> Reward:
+    """Rewards by EPDMS itself (without extended comfort) on the scenes' scoring contexts: RLVR, for comparison."""
+
+    def reward(scenes: Tensor, plans: Tensor) -> Tensor:
+        candidates = [
+            Candidates(tokens[scene], some, ("sampled",) * len(some))
+            for scene, some in zip(scenes.tolist(), plans.detach().numpy(), strict=True)
+        ]
+        work = (joblib.delayed(score_candidates)(scene, contexts, human_filter) for scene in candidates)
+        return torch.stack([torch.tensor(table[SCORE].to_numpy()) for table in joblib.Parallel(n_jobs=jobs)(work)])
+
+    return reward
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ eight sub-scores, and `score`, their EPDMS without extended comfort.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from irlvla.epdms.scores import PRODUCT, SUB_SCORES, score_plans
 Array = NDArray[np.float64]
 
 SCORE = "score"
+SHORT = dict(zip(SUB_SCORES, ("NC", "DAC", "DDC", "TLC", "EP", "TTC", "LK", "HC"), strict=True))  # as papers write
 PLAN_TYPE = pa.list_(pa.float32(), PLAN_POSES * 3)
 SCHEMA = pa.schema(
     [
@@ -175,3 +176,16 @@ def balance(data: ScoredPlans) -> pd.DataFrame:
     means = frame.groupby(level="source", sort=False).mean()
     means.loc["all"] = frame.mean()
     return means
+
+
+def score_single_plans(
+    tokens: Sequence[str], plans: Array, contexts: Path, jobs: int, human_filter: bool = True
+) -> pd.DataFrame:
+    """True sub-scores and score of one plan (n, T, 3) per scene, a row per token."""
+    scenes = [
+        Candidates(token, np.asarray(plan, np.float32)[None], ("driven",))
+        for token, plan in zip(tokens, plans, strict=True)
+    ]
+    work = (joblib.delayed(score_candidates)(scene, contexts, human_filter) for scene in scenes)
+    tables = pa.concat_tables(joblib.Parallel(n_jobs=jobs)(work))
+    return tables.drop_columns(["plan", "source"]).to_pandas().set_index("token")
