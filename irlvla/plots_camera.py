@@ -7,12 +7,14 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PatchCollection
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Polygon
 from numpy.typing import NDArray
 
+from irlvla.epdms.context import ScoringContext
 from irlvla.geometry import box_corners, local_from_global
-from irlvla.plots import OBJECT_COLOURS, PAGE_IN, draw_bev, plan_colours
+from irlvla.plots import OBJECT_COLOURS, PAGE_IN, draw_bev, draw_plan_lines, plan_colours
+from irlvla.plots_context import AHEAD_M, BEHIND_M, SIDE_M, draw_context
 from irlvla.scenes.scene import Scene
 from irlvla.world.rig import fitted_intrinsics
 
@@ -68,6 +70,30 @@ def _as_image(ax: Axes, height: int, width: int) -> None:
     ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     ax.grid(False)
     sns.despine(ax=ax, left=True, bottom=True)
+
+
+def draw_saved_scene(
+    figure: Figure | SubFigure,
+    image: NDArray[np.uint8],
+    intrinsics: Array,
+    ego_from_camera: Array,
+    context: ScoringContext,
+    plans: Mapping[str, Array],
+    colours: Mapping[str, tuple],
+) -> None:
+    """A scene from what the stages saved: `plans` (T, 3) in a camera image and, below, from above.
+
+    `intrinsics` (3, 3) belong to `image` (H, W, 3) as given.
+    """
+    above_m = 2 * SIDE_M / (AHEAD_M + BEHIND_M)
+    height, width = image.shape[:2]
+    camera, above = figure.subplots(2, 1, height_ratios=(height / width, 1 / above_m))
+    draw_saved_image(camera, image)
+    draw_plan_bands(camera, plans, intrinsics, ego_from_camera, colours)
+    draw_context(above, context)
+    draw_plan_lines(above, plans, colours)
+    above.grid(False)
+    sns.despine(ax=above, left=True, bottom=True)
 
 
 def _pixels(points: Array, intrinsics: Array) -> Array:

@@ -120,7 +120,7 @@ def _stripes(area: shapely.Polygon) -> list[shapely.Polygon]:
 
 def _half_width(lane: Lane) -> float:
     points = shapely.points(lane.centerline[:, :2])
-    return float(np.median(shapely.distance(points, lane.polygon.exterior)))
+    return float(np.median(shapely.distance(points, shapely.boundary(lane.polygon))))
 
 
 def _ribbons(line: Array, lateral_m: float, stations: Array) -> list[shapely.Polygon]:
