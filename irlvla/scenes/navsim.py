@@ -91,7 +91,7 @@ class Dataset:
         return scene_of_frames(
             frames_of_log(window, path),
             wanted.num_history_frames - 1,
-            load_map(self.maps, window[0]["map_location"]),
+            load_map(self.maps, window[wanted.num_history_frames - 1]["map_location"]),
             self.sensor_blobs,
             log_name=path.stem,
         )

@@ -28,9 +28,11 @@ ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _encode_latin1,
-    ("builtins", "set"): set,
-    ("builtins", "frozenset"): frozenset,
-    ("builtins", "bytearray"): bytearray,
+    **{
+        (module, plain.__name__): plain
+        for module in ("builtins", "__builtin__")  # the second up to protocol 2
+        for plain in (set, frozenset, bytes, bytearray)
+    },
     ("collections", "OrderedDict"): dict,
     **{
         (f"numpy.{core}.{module}", name): function
