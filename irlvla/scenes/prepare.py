@@ -17,10 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from irlvla.epdms.build import scoring_context
-from irlvla.progress import progress
 from irlvla.scenes.navsim import Dataset
 from irlvla.scenes.perturb import draw_perturbation
-from irlvla.scenes.samples import dataset_of_log, two_stage_dataset
+from irlvla.scenes.samples import dataset_of_log, in_parallel, two_stage_dataset
 from irlvla.scenes.scene import Scene
 from irlvla.scenes.targets import save_targets, scene_targets
 from irlvla.world.cameras import render
@@ -59,8 +58,7 @@ def prepare(recipe: Recipe, samples: pd.DataFrame, split_yamls: dict[str, Path],
             for yaml, chosen in rows.groupby(_yaml_of(rows), sort=False)
             for log_name, part in chosen.groupby("log_name", sort=False)
         ]
-        done = joblib.Parallel(n_jobs=workers, return_as="generator")(work)
-        targets = {token: row for part in progress(done, f"preparing {split}", len(work)) for token, row in part}
+        targets = {token: row for part in in_parallel(work, workers, f"preparing {split}") for token, row in part}
         ordered = [targets[token] for token in rows["token"]]
         ranges = {"x_range_m": recipe.x_range_m, "y_range_m": recipe.y_range_m}
         save_targets(recipe.out / "scenes" / f"{split}.npz", rows["token"].tolist(), ordered, **ranges)
@@ -113,9 +111,8 @@ def moved_starts(recipe: Recipe, split_yaml: Path, table: pd.DataFrame, workers:
     if len(table) and recipe.images == "recorded":
         raise ValueError("moved starts need rendered images: set perturbed_samples to 0 for recorded ones")
     parts = [part for _, part in table.groupby("log_name", sort=False)]
-    work = (joblib.delayed(_moved_starts_of_log)(recipe, split_yaml, part) for part in parts)
-    done = joblib.Parallel(n_jobs=workers, return_as="generator")(work)
-    return pd.concat([table.iloc[:0], *progress(done, "moving starts", len(parts))])
+    work = [joblib.delayed(_moved_starts_of_log)(recipe, split_yaml, part) for part in parts]
+    return pd.concat([table.iloc[:0], *in_parallel(work, workers, "moving starts")])
 
 
 def _moved_starts_of_log(recipe: Recipe, split_yaml: Path, rows: pd.DataFrame) -> pd.DataFrame:

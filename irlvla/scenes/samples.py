@@ -10,10 +10,11 @@ A table of samples has one row per scene:
     human      1 if the logged plan is what should be imitated
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import joblib
 import numpy as np
@@ -24,6 +25,8 @@ from irlvla.progress import progress
 from irlvla.scenes.navsim import Dataset
 from irlvla.scenes.scene import Scene
 from irlvla.scenes.split import Split, load_split
+
+T = TypeVar("T")
 
 KINDS = ("original", "perturbed", "first_stage", "follow_up")
 SCENARIOS = ("standing", "braking", "accelerating", "cruising", "left turn", "right turn", "lane change")
@@ -97,11 +100,17 @@ def _survey_log(root: Path, split_yaml: Path, log_name: str, split: str) -> list
     return [_row(dataset.scene(token), split, "original") for token in dataset.tokens if token in kept]
 
 
+def in_parallel(work: Sequence[Callable[[], T]], workers: int, desc: str) -> Iterator[T]:
+    """Results of `joblib.delayed` calls in their order, from processes of one thread each, with a progress bar."""
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        done = joblib.Parallel(n_jobs=workers, return_as="generator")(work)
+        yield from progress(done, desc, len(work))
+
+
 def survey(root: Path, split_yaml: Path, split: str, logs: Sequence[str], workers: int) -> pd.DataFrame:
     """Table of all windows of the logs, kind `original`."""
-    work = (joblib.delayed(_survey_log)(root, split_yaml, name, split) for name in logs)
-    found = joblib.Parallel(n_jobs=workers, return_as="generator")(work)
-    rows = [row for part in progress(found, f"reading {split}", len(logs)) for row in part]
+    work = [joblib.delayed(_survey_log)(root, split_yaml, name, split) for name in logs]
+    rows = [row for part in in_parallel(work, workers, f"reading {split}") for row in part]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
