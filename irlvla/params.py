@@ -47,7 +47,31 @@ class SemanticReasoning(Section):
 
 
 class Imitation(Section):
-    pass
+    image_size: list[int] = Field(min_length=2, max_length=2)  # height, width in pixels
+    backbone: str  # a timm model
+    pretrained: bool  # start from timm's weights
+    levels: list[int] = Field(min_length=1)  # feature levels of the backbone, finest first
+    image_channels: PositiveInt  # of the feature pyramid
+    channels: PositiveInt  # of tokens and transformer layers
+    heads: PositiveInt
+    feedforward: PositiveInt
+    bev_cells: PositiveInt  # per side
+    bev_tokens_side: PositiveInt  # BEV tokens per side
+    bev_blocks: PositiveInt
+    heights_m: list[float] = Field(min_length=1)  # of the points that a BEV cell looks up in the images
+    query_layers: PositiveInt  # decoder layers of object and map queries
+    num_anchors: PositiveInt  # plans per scene
+    plan_blocks: PositiveInt
+    steps: PositiveInt  # denoising steps
+    weights: dict[str, float]  # of the loss terms
+    epochs: PositiveInt  # of the whole policy
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat
+    planner_epochs: PositiveInt  # of the planner alone, on tokens encoded once
+    planner_batch_size: PositiveInt
+    planner_learning_rate: PositiveFloat
+    workers: NonNegativeInt  # processes that load images
+    seed: NonNegativeInt
 
 
 class RewardData(Section):
