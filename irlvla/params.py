@@ -138,4 +138,5 @@ class ClosedLoop(Section):
 
 
 class Figures(Section):
-    pass
+    formats: list[Literal["png", "pdf"]] = Field(min_length=1)
+    compared: list[str] = Field(min_length=2, max_length=2)  # agents whose plans are shown side by side: before, after
