@@ -41,6 +41,7 @@ def draw_context(ax: Axes, context: ScoringContext) -> None:
     ego = box_corners(np.array([0.0, REAR_AXLE_TO_CENTER_M, np.pi / 2]), LENGTH_M, WIDTH_M)  # drawn upwards already
     ax.add_collection(PolyCollection([ego], facecolors="none", edgecolors="black", linewidths=1.0))
     ax.set(xlim=(-SIDE_M, SIDE_M), ylim=(-BEHIND_M, AHEAD_M), aspect="equal", xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
 
 
 def draw_plans(ax: Axes, plans: Array, scores: Sequence[float] | Array) -> ScalarMappable:

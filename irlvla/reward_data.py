@@ -33,6 +33,7 @@ from irlvla.epdms.scores import PRODUCT, SUB_SCORES, score_plans
 Array = NDArray[np.float64]
 
 SCORE = "score"
+LATERAL_SHARE = 0.2  # of a plan's length: 4 m at 5 m/s
 SHORT = dict(zip(SUB_SCORES, ("NC", "DAC", "DDC", "TLC", "EP", "TTC", "LK", "HC"), strict=True))  # as papers write
 PLAN_TYPE = pa.list_(pa.float32(), PLAN_POSES * 3)
 SCHEMA = pa.schema(
@@ -58,12 +59,13 @@ def noisy_plans(plan: Array, count: int, scale: float, rng: np.random.Generator)
     """`count` smooth variations (count, T, 3) of a plan (T, 3): its speed and its course change as time goes on.
 
     Distances along the plan are stretched by a factor that drifts to exp(scale n), and the plan is bent by a lateral
-    offset that grows to scale n times 5 m and by the heading that goes with it; n is standard normal.
+    offset that grows to scale n LATERAL_SHARE of its length and by the heading that goes with it; n is standard normal.
     """
     time = np.arange(1, PLAN_POSES + 1) / PLAN_POSES
     stretch = np.exp(scale * rng.standard_normal((count, 1)) * time)  # (count, T)
-    lateral_m = 5.0 * scale * rng.standard_normal((count, 1)) * time**2
     step = np.diff(plan, axis=0, prepend=np.zeros((1, 3)))
+    reach_m = LATERAL_SHARE * np.linalg.norm(step[:, :2], axis=-1).sum()
+    lateral_m = reach_m * scale * rng.standard_normal((count, 1)) * time**2
     xy = np.cumsum(step[None, :, :2] * stretch[..., None], axis=1)
     heading = plan[:, 2] + np.zeros((count, 1))
     xy = xy + lateral_m[..., None] * np.stack([-np.sin(heading), np.cos(heading)], axis=-1)

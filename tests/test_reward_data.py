@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from straight_road import CAR, road_scene
 
 from irlvla import PLAN_POSES, reward_data
 from irlvla.epdms.build import scoring_context
 from irlvla.epdms.scores import SUB_SCORES
+from irlvla.reinforcement import simulator_reward
 
 STRAIGHT = np.column_stack([np.arange(1, PLAN_POSES + 1) * 4.0, np.zeros(PLAN_POSES), np.zeros(PLAN_POSES)])
 VOCABULARY = np.stack([scale * STRAIGHT for scale in np.linspace(0, 1.5, 12)])
@@ -51,7 +53,7 @@ def test_noise_of_scale_zero_is_the_plan_itself_and_larger_noise_grows_along_the
 
 
 def test_noisy_plans_head_where_they_go():
-    plans = reward_data.noisy_plans(STRAIGHT, 50, 0.3, np.random.default_rng(0))
+    plans = reward_data.noisy_plans(STRAIGHT, 50, 0.15, np.random.default_rng(0))
     step = np.diff(plans[..., :2], axis=1)
     np.testing.assert_allclose(np.arctan2(step[..., 1], step[..., 0]), plans[:, 1:, 2], atol=0.02)
 
@@ -111,3 +113,12 @@ def test_scenes_with_different_sources_are_refused_when_read(contexts, tmp_path)
     reward_data.write_scored_plans(path, [candidates("free"), other], contexts, human_filter=True, jobs=1)
     with pytest.raises(ValueError, match="same sources"):
         reward_data.load_scored_plans(path)
+
+
+def test_the_simulators_reward_is_the_true_score_of_each_plan(contexts):
+    reward = simulator_reward(["free", "blocked"], contexts, human_filter=False, jobs=1)
+    plans = torch.from_numpy(candidates("free").plans)
+    rewards = reward(torch.tensor([1, 0]), torch.stack([plans, plans]))
+    for row, token in enumerate(("blocked", "free")):
+        each = [reward_data.score_single_plans([token], plan[None].numpy(), contexts, 1, False) for plan in plans]
+        np.testing.assert_allclose(rewards[row].numpy(), [table["score"].iloc[0] for table in each])
