@@ -14,6 +14,7 @@ Range = tuple[float, float]
 # How a box is predicted and compared: position and speed scaled to about one, sizes as logarithms, heading as sin, cos.
 POSITION_SCALE_M = 10.0
 SPEED_SCALE_MPS = 5.0
+START_LINE_M = 20.0  # a map line is first predicted as a straight one of this length, along x
 BOX_CODE = ("x", "y", "z", "log_length", "log_width", "log_height", "sin", "cos", "vx", "vy")
 
 
@@ -51,7 +52,7 @@ class QueryDecoder(nn.Module):
     ):
         super().__init__()
         self.x_range_m, self.y_range_m = tuple(x_range_m), tuple(y_range_m)
-        spread = torch.quasirandom.SobolEngine(2).draw(num_queries + 1)[1:]  # evenly over the area; the first is 0, 0
+        spread = torch.quasirandom.SobolEngine(2, scramble=True, seed=0).draw(num_queries)  # evenly over the area
         low = torch.tensor([x_range_m[0], y_range_m[0]])
         size = torch.tensor([x_range_m[1] - x_range_m[0], y_range_m[1] - y_range_m[0]])
         self.references = nn.Parameter((low + spread * size) / POSITION_SCALE_M)
@@ -96,6 +97,9 @@ class Perception(nn.Module):
         self.polyline_class = nn.Linear(channels, len(MAP_CLASSES) + 1)
         self.polyline = mlp(channels, 2 * channels, POLYLINE_POINTS * 2)
         self.segmentation = nn.Conv2d(channels, num_bev_classes, 1)
+        ahead = torch.linspace(-START_LINE_M / 2, START_LINE_M / 2, POLYLINE_POINTS) / POSITION_SCALE_M
+        nn.init.zeros_(self.polyline[-1].weight)
+        self.polyline[-1].bias.data.copy_(torch.stack([ahead, torch.zeros(POLYLINE_POINTS)], dim=-1).flatten())
 
     def forward(self, bev: Tensor, tokens: Tensor, ego: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """bev (B, D, X, Y), BEV tokens (B, L, D), the ego's token (B, 1, D) -> tokens, predictions."""
