@@ -23,7 +23,7 @@ from irlvla.scenes.samples import dataset_of_log, in_parallel, two_stage_dataset
 from irlvla.scenes.scene import Scene
 from irlvla.scenes.targets import save_targets, scene_targets
 from irlvla.world.cameras import render
-from irlvla.world.rig import fit_image
+from irlvla.world.rig import HEIGHT_PX, RIG, WIDTH_PX, fit_image
 
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 TWO_STAGE_KINDS = ("first_stage", "follow_up")
@@ -81,6 +81,8 @@ def _prepare_log(
         scene = moved_start(recorded, recipe) if row.kind == "perturbed" else recorded
         if scene is None or scene.token != row.token:
             raise ValueError(f"sample {row.token}: scene {row.source} of {log_name} no longer gives it")
+        if recipe.images == "rendered":
+            scene = on_rig(scene)
         write_images(recipe, dataset, scene)
         context_path = recipe.out / "contexts" / f"{row.token}.npz"
         if not context_path.exists():
@@ -88,6 +90,16 @@ def _prepare_log(
         targets = scene_targets(scene, recipe.cameras, recipe.bev_cells, recipe.x_range_m, recipe.y_range_m)
         made.append((row.token, targets | {"has_plan": np.array(bool(row.human))}))
     return made
+
+
+def on_rig(scene: Scene) -> Scene:
+    """The scene with the calibration that it is rendered with."""
+    size = {"width_px": WIDTH_PX, "height_px": HEIGHT_PX}
+    cameras = {
+        name: replace(camera, intrinsics=RIG[name][0], ego_from_camera=RIG[name][1], **size)
+        for name, camera in scene.cameras.items()
+    }
+    return replace(scene, cameras=cameras)
 
 
 def moved_start(scene: Scene, recipe: Recipe) -> Scene | None:
