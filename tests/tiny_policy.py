@@ -19,7 +19,7 @@ def arguments(**changes) -> dict:
         "backbone": "test_resnet", "levels": (2, 3), "image_channels": 16, "channels": 16, "heads": 2,
         "feedforward": 32, "bev_cells": CELLS, "bev_tokens_side": 8, "bev_blocks": 1, "heights_m": (0.0, 1.0),
         "x_range_m": X_RANGE_M, "y_range_m": Y_RANGE_M, "query_layers": 1, "meta_channels": META, "num_anchors": 4,
-        "plan_blocks": 1, "steps": 2,
+        "plan_blocks": 1, "steps": 2, "image_size": (HEIGHT, WIDTH),
     }  # fmt: skip
     return small | changes
 

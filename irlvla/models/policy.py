@@ -90,6 +90,7 @@ class Policy(nn.Module):
         plan_blocks: decoder blocks, looped over the denoising steps.
         steps: denoising steps.
         sources: kinds of tokens that the planner looks at.
+        image_size: height and width of the images it is trained on, kept for those who render for it.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Policy(nn.Module):
         plan_blocks: int,
         steps: int,
         sources: Sequence[str] = SOURCES,
+        image_size: Sequence[int] | None = None,
         pretrained: bool = False,
     ):
         super().__init__()
