@@ -105,11 +105,6 @@ def _map_counts(predictions: Mapping[str, Tensor], batch: Mapping[str, Tensor]) 
     return {"elements": int(true.sum()), "traced": int(traced.sum())}
 
 
-def rows_with_plan(columns: Mapping[str, NDArray]) -> NDArray[np.int64]:
-    """Indices of the samples whose human plan may be imitated."""
-    return np.flatnonzero(columns["has_plan"])
-
-
 def by_split(arrays: Mapping[str, Mapping[str, NDArray]], order: Sequence[str]) -> dict[str, NDArray]:
     """Arrays of several splits, concatenated in the given order."""
     return {name: np.concatenate([arrays[split][name] for split in order]) for name in arrays[order[0]]}
