@@ -130,11 +130,21 @@ class Reinforcement(Section):
 
 
 class Evaluation(Section):
-    pass
+    root: str  # dataset in NAVSIM format, as in `data`
+    bootstrap_samples: PositiveInt
+    workers: PositiveInt
+    seed: NonNegativeInt  # of the bootstrap and of the ego-status network
 
 
 class ClosedLoop(Section):
-    pass
+    root: str  # dataset with the towns' networks and maps, seen from the repository's root
+    towns: list[str] = Field(min_length=1)  # of the test split
+    scenarios: list[str] = Field(min_length=1)  # of `world.scenarios.SCENARIOS`; routes take turns
+    routes: PositiveInt
+    length_range_m: list[PositiveFloat] = Field(min_length=2, max_length=2)
+    drivers: list[Literal["constant_velocity", "imitation", "reinforcement", "pdm_closed"]] = Field(min_length=1)
+    workers: PositiveInt
+    seed: NonNegativeInt
 
 
 class Figures(Section):
