@@ -14,6 +14,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, PathPatch, Polygon
 from matplotlib.path import Path as VectorPath
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from irlvla.geometry import box_corners, local_from_global, rotate
@@ -38,7 +39,11 @@ OBJECT_COLOURS = {
     "barrier": PALETTE[8], "czone_sign": PALETTE[8], "generic_object": PALETTE[7],
 }  # fmt: skip
 HUMAN_COLOUR, EGO_COLOUR, RED_LIGHT_COLOUR = PALETTE[2], "#222222", "#d3202a"
-PLAN_COLOURS = (PALETTE[3], PALETTE[9], PALETTE[1], PALETTE[4], PALETTE[5], PALETTE[6], PALETTE[8], PALETTE[0])
+AGENT_COLOURS = {
+    "human": HUMAN_COLOUR, "IRL-VLA": PALETTE[3], "IRL-VLA-IL": PALETTE[4], "PDM-Closed": PALETTE[7],
+    "constant velocity": PALETTE[9], "ego-status MLP": PALETTE[8], "vocabulary scorer": PALETTE[5],
+}  # fmt: skip
+PLAN_COLOURS = (PALETTE[1], PALETTE[0], PALETTE[6], PALETTE[9], PALETTE[5], PALETTE[8])
 
 
 def set_style() -> None:
@@ -49,7 +54,7 @@ def set_style() -> None:
         "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": "medium", "axes.titleweight": "bold",
         "axes.grid": True, "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "axes.axisbelow": True,
         "legend.frameon": False, "lines.linewidth": 1.4, "pdf.fonttype": 42, "svg.hashsalt": "irlvla",
-        "figure.constrained_layout.use": True, "figure.constrained_layout.h_pad": 0.02,
+        "figure.constrained_layout.use": True, "figure.constrained_layout.h_pad": 0.04,
         "figure.constrained_layout.w_pad": 0.02, "figure.constrained_layout.hspace": 0.0,
         "figure.constrained_layout.wspace": 0.0,
     })  # fmt: skip
@@ -65,9 +70,9 @@ def save_figure(figure: Figure, path_without_suffix: str | Path, formats: Sequen
 
 
 def plan_colours(names: Sequence[str]) -> dict[str, tuple]:
-    """A colour per plan or agent; the human's is always the same."""
-    others = [name for name in names if name != "human"]
-    return {"human": HUMAN_COLOUR, **{name: PLAN_COLOURS[i % len(PLAN_COLOURS)] for i, name in enumerate(others)}}
+    """A colour per plan or agent; agents of the tables have the same one everywhere."""
+    others = [name for name in names if name not in AGENT_COLOURS]
+    return {**AGENT_COLOURS, **{name: PLAN_COLOURS[i % len(PLAN_COLOURS)] for i, name in enumerate(others)}}
 
 
 def draw_bev(
@@ -199,5 +204,6 @@ def draw_curves(ax: Axes, log: pd.DataFrame, x: str, columns: Sequence[str], yla
         rows = log[[x, column]].dropna()
         ax.plot(rows[x], rows[column], label=column.replace("_", " "), color=colour)
     ax.set(xlabel=x.replace("_", " "), ylabel=ylabel)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(columns) > 1:
         ax.legend()
