@@ -1,5 +1,6 @@
 """Who drives and walks where: the route file of one simulation."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
@@ -10,6 +11,7 @@ from numpy.random import Generator
 from irlvla import vehicle
 
 EGO = "ego"
+BLOCKER = "scripted_blocker"  # holds a lane closed; not recorded
 
 # Length, width, height [m], share of the traffic, SUMO class; other attributes of the car-following model.
 VEHICLE_TYPES = {
@@ -21,6 +23,8 @@ VEHICLE_TYPES = {
 }
 PEDESTRIAN_SIZE_M = (0.6, 0.6, 1.75)
 WARM_UP_S = 40.0
+TRAFFIC_RADIUS_M = 400.0
+MOST_CARS = 100
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class EgoStart:
 
     edges: tuple[str, ...]
     position_m: float  # of the front bumper on the first edge
+    lane: int  # index on the first edge, SUMO counts from the right
     depart_s: float = WARM_UP_S
 
 
@@ -41,11 +46,7 @@ def following(edge: "sumolib.net.edge.Edge") -> list[tuple["sumolib.net.edge.Edg
     turns = {}
     for lane in edge.getLanes():
         for connection in lane.getOutgoing() if lane.allows("passenger") else ():
-            if (
-                connection.getDirection() != "t"
-                and drivable(connection.getTo())
-               
-            ):
+            if connection.getDirection() != "t" and drivable(connection.getTo()):
                 turns.setdefault(connection.getTo().getID(), (connection.getTo(), connection.getDirection()))
     return [turns[key] for key in sorted(turns)]
 
@@ -64,36 +65,58 @@ def random_walk(start: "sumolib.net.edge.Edge", length_m: float, turn: str, rng:
     return edges
 
 
-def ego_start(net: "sumolib.net.Net", turn: str, rng: Generator) -> EgoStart:
-    """A random start some 40-130 m before a junction where the ego turns as asked (s, l or r)."""
+def ego_start(net: "sumolib.net.Net", turn: str, rng: Generator, ahead_m: float | None = None) -> EgoStart:
+    """A random start before a junction where the ego turns as asked (s, l or r).
+
+    The first edge goes on for at least `ahead_m`, by default for some 40-130 m.
+    Raises ValueError if the network has no such start.
+    """
     candidates = [
         e for e in net.getEdges(withInternal=False)
-        if drivable(e) and e.getLength() > 45 and any(way.lower() == turn for _, way in following(e))
+        if drivable(e) and e.getLength() > 45 + (ahead_m or 0) and any(way.lower() == turn for _, way in following(e))
     ]  # fmt: skip
-    for _ in range(200):
+    for _ in range(200 if candidates else 0):
         start = candidates[rng.integers(len(candidates))]
         edges = random_walk(start, 700.0, turn, rng)
         if sum(e.getLength() for e in edges) > 400:
-            position = max(vehicle.LENGTH_M + 1, start.getLength() - rng.uniform(40, 130))
-            return EgoStart(tuple(e.getID() for e in edges), float(position))
-    raise ValueError(f"no route of 400 m with turn {turn!r} in this network")
+            gap = rng.uniform(40, 130) if ahead_m is None else ahead_m + rng.uniform(0, 30)
+            position = max(vehicle.LENGTH_M + 1, start.getLength() - gap)
+            return EgoStart(tuple(e.getID() for e in edges), float(position), _best_lane(edges, rng))
+    raise ValueError(f"no route of 400 m with turn {turn!r} and {ahead_m or 0:.0f} m before it in this network")
+
+
+def _best_lane(edges: list, rng: Generator) -> int:
+    """A lane of the first edge from which most of the route can be driven without changing lanes."""
+    reach: dict[str, int] = {lane.getID(): 0 for lane in edges[-1].getLanes()}
+    for edge, following_edge in reversed(list(zip(edges, edges[1:], strict=False))):
+        for lane in edge.getLanes():
+            targets = [c.getToLane().getID() for c in lane.getOutgoing() if c.getTo() == following_edge]
+            reach[lane.getID()] = max((reach[target] + 1 for target in targets), default=0)
+    lanes = [lane for lane in edges[0].getLanes() if lane.allows("passenger")]
+    best = max(min(reach[lane.getID()], 3) for lane in lanes)  # three junctions are more than a log passes
+    lanes = [lane for lane in lanes if min(reach[lane.getID()], 3) == best]
+    return lanes[rng.integers(len(lanes))].getIndex()
 
 
 def route_file(net: "sumolib.net.Net", start: EgoStart, cars_per_km: float, pedestrians: int, until_s: float,
-               rng: Generator, radius_m: float = 420.0) -> str:  # fmt: skip
-    """XML text: vehicle types, trips and walks that start within `radius_m` of the ego's start, and the ego."""
+               rng: Generator, scripted: Iterable[tuple[float, str]] = ()) -> str:  # fmt: skip
+    """XML text: vehicle types, trips and walks that start around the ego's start, the ego, and scripted vehicles."""
     first = net.getEdge(start.edges[0])
     x, y = first.getToNode().getCoord()
     near = [
         e
         for e in net.getEdges(withInternal=False)
-        if np.hypot(*np.subtract(e.getFromNode().getCoord(), (x, y))) < radius_m
+        if np.hypot(*np.subtract(e.getFromNode().getCoord(), (x, y))) < TRAFFIC_RADIUS_M
     ]
     near = sorted(near, key=lambda e: e.getID())
     roads = [e for e in near if drivable(e)]
     pavements = [e for e in near if any(lane.allows("pedestrian") for lane in e.getLanes())]
     lines = ["<routes>", *_types()]
-    entries = [(start.depart_s, _ego(start))] + _trips(roads, cars_per_km, until_s, rng) + _walks(pavements, pedestrians, until_s, rng)
+    entries = (
+        [(start.depart_s, _ego(start)), *scripted]
+        + _trips(roads, cars_per_km, until_s, rng)
+        + _walks(pavements, pedestrians, until_s, rng)
+    )
     lines += [text for _, text in sorted(entries)]
     return "\n".join([*lines, "</routes>"])
 
@@ -109,21 +132,28 @@ def _types() -> list[str]:
         f'<vType id="{EGO}" length="{vehicle.LENGTH_M}" width="{vehicle.WIDTH_M}" height="{vehicle.HEIGHT_M}" accel="1.8"'
         f' decel="2.8" sigma="0" speedFactor="0.97" lcSpeedGain="0" lcKeepRight="0" {sublane}/>'
     )
+    blocker = f'<vType id="{BLOCKER}" length="18" width="2.4" vClass="passenger" {sublane}/>'
     length, width, height = PEDESTRIAN_SIZE_M
     walker = f'<vType id="walker" vClass="pedestrian" length="{length}" width="{width}" height="{height}"/>'
-    return [*types, ego, walker]
+    return [*types, ego, blocker, walker]
+
+
+def vehicle_entry(name: str, kind: str, depart_s: float, edges: Iterable[str], lane: int | str, position: float | str,
+                  speed: str = "max") -> str:  # fmt: skip
+    """XML text of one vehicle and its route."""
+    return (
+        f'<vehicle id="{name}" type="{kind}" depart="{depart_s:.1f}" departLane="{lane}" departSpeed="{speed}"'
+        f' departPos="{position}"><route edges={quoteattr(" ".join(edges))}/></vehicle>'
+    )
 
 
 def _ego(start: EgoStart) -> str:
-    return (
-        f'<vehicle id="{EGO}" type="{EGO}" depart="{start.depart_s}" departLane="best" departSpeed="max"'
-        f' departPos="{start.position_m:.2f}"><route edges={quoteattr(" ".join(start.edges))}/></vehicle>'
-    )
+    return vehicle_entry(EGO, EGO, start.depart_s, start.edges, start.lane, round(start.position_m, 2))
 
 
 def _trips(roads: list, cars_per_km: float, until_s: float, rng: Generator) -> list[tuple[float, str]]:
     lengths = np.array([e.getLength() * sum(lane.allows("passenger") for lane in e.getLanes()) for e in roads])
-    number = int(round(cars_per_km * lengths.sum() / 1000))
+    number = min(int(round(cars_per_km * lengths.sum() / 1000)), MOST_CARS)
     names, shares = list(VEHICLE_TYPES), np.array([t[3] for t in VEHICLE_TYPES.values()])
     entries = []
     for index in range(int(number * 1.5)):  # the last third enters later, in place of those that left
@@ -131,10 +161,7 @@ def _trips(roads: list, cars_per_km: float, until_s: float, rng: Generator) -> l
         start = roads[rng.choice(len(roads), p=lengths / lengths.sum())]
         edges = random_walk(start, 900.0, "s", rng)
         kind = names[rng.choice(len(names), p=shares / shares.sum())]
-        text = (
-            f'<vehicle id="v{index}" type="{kind}" depart="{depart:.1f}" departLane="best" departSpeed="max"'
-            f' departPos="random_free"><route edges={quoteattr(" ".join(e.getID() for e in edges))}/></vehicle>'
-        )
+        text = vehicle_entry(f"v{index}", kind, depart, (e.getID() for e in edges), "best", "random_free")
         entries.append((round(depart, 1), text))
     return entries
 

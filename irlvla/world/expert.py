@@ -1,7 +1,6 @@
 """The human driver of the logs: SUMO's ego, made comfortable.
 
-SUMO decides where and when; its raw motion breaks comfort limits. The rear-axle path is smoothed along its length
-(heading = tangent), then the motion on it is re-timed by a quadratic programme with bounded acceleration and jerk
+SUMO decides where and when; its raw motion breaks comfort limits. The path is smoothed along its length, then the motion on it is re-timed by a quadratic programme with bounded acceleration and jerk
 
     min  sum |s - s_sumo|^2 + 0.4 |a|^2 + 0.3 |j|^2    (plus slack penalties)
     s.t. s' = v, v' = a, a' = j,  0 <= v <= sqrt(A_LATERAL / curvature),  s <= what leader and stop line leave.
@@ -15,6 +14,7 @@ import scipy.sparse as sp
 from scipy.ndimage import gaussian_filter1d
 
 from irlvla.geometry import Array
+from irlvla.vehicle import REAR_AXLE_TO_CENTER_M, REAR_AXLE_TO_FRONT_M
 
 STEP_S = 0.1
 PATH_SPACING_M = 0.25
@@ -60,25 +60,42 @@ class Path:
         return poses, np.interp(distance, self.distance, self.curvature)
 
 
-def smooth_path(rear_xy: Array, heading_rad: Array) -> tuple[Path, Array]:
-    """Path through raw rear-axle points (K, 2) and the distance (K,) of each on it; straight 30 m beyond both ends."""
-    step = np.linalg.norm(np.diff(rear_xy, axis=0), axis=1)
+def smooth_path(front_xy: Array, heading_rad: Array) -> tuple[Path, Array]:
+    """Rear-axle path of a car whose box centre follows the line of the front bumpers (K, 2), and each moment's distance.
+
+    The line goes on straight for 30 m beyond both ends. The rear axle is dragged behind the centre (a tractrix), so
+    the heading is its tangent: no side slip.
+    """
+    step = np.linalg.norm(np.diff(front_xy, axis=0), axis=1)
+    moving = np.append(True, step > 1e-4)
     raw = np.append(0, np.cumsum(step))
     beyond = 30.0
     first, last = (np.array([np.cos(h), np.sin(h)]) for h in (heading_rad[0], heading_rad[-1]))
-    moving = np.append(True, step > 1e-4)
-    xy = np.vstack([rear_xy[0] - beyond * first, rear_xy[moving], rear_xy[-1] + beyond * last])
+    xy = np.vstack([front_xy[0] - beyond * first, front_xy[moving], front_xy[-1] + beyond * last])
     along = np.concatenate([[0], raw[moving] + beyond, [raw[-1] + 2 * beyond]])
     grid = np.arange(0, along[-1], PATH_SPACING_M)
     even = np.column_stack([np.interp(grid, along, xy[:, axis]) for axis in range(2)])
-    smooth = gaussian_filter1d(even, PATH_SMOOTHING_M / PATH_SPACING_M, axis=0, mode="nearest", truncate=5)
+    center = gaussian_filter1d(even, PATH_SMOOTHING_M / PATH_SPACING_M, axis=0, mode="nearest", truncate=5)
     trim = int(10 / PATH_SPACING_M)  # the ends shrink under the filter
-    smooth, grid = smooth[trim:-trim], grid[trim:-trim]
-    tangent = np.gradient(smooth, axis=0)
+    rear = dragged(center, REAR_AXLE_TO_CENTER_M)[trim:-trim]
+    tangent = np.gradient(rear, axis=0)
     heading = np.unwrap(np.arctan2(tangent[:, 1], tangent[:, 0]))
-    distance = np.append(0, np.cumsum(np.linalg.norm(np.diff(smooth, axis=0), axis=1)))
-    path = Path(distance, smooth, heading, np.gradient(heading, distance))
-    return path, np.interp(raw + beyond, grid, distance)
+    distance = np.append(0, np.cumsum(np.linalg.norm(np.diff(rear, axis=0), axis=1)))
+    path = Path(distance, rear, heading, np.gradient(heading, distance))
+    behind = REAR_AXLE_TO_FRONT_M - REAR_AXLE_TO_CENTER_M
+    return path, np.interp(raw + beyond - behind, grid[trim:-trim], distance)
+
+
+def dragged(line: Array, length_m: float) -> Array:
+    """Points (P, 2) pulled along `line` (P, 2) on a rod of `length_m`: the tractrix."""
+    first = line[1] - line[0]
+    tail = line[0] - length_m * first / np.linalg.norm(first)
+    tails = []
+    for head in line:
+        rod = head - tail
+        tail = head - length_m * rod / np.linalg.norm(rod)
+        tails.append(tail)
+    return np.array(tails)
 
 
 def retime(wanted: Array, speed_start: float, speed_limit: Array, furthest: Array) -> tuple[Array, Array, Array]:
@@ -133,13 +150,19 @@ def retime(wanted: Array, speed_start: float, speed_limit: Array, furthest: Arra
     return np.maximum.accumulate(s) + base, np.maximum(v, 0), a
 
 
-def comfortable_track(rear_xy: Array, heading_rad: Array, speed_mps: Array, room_m: Array) -> Track:
-    """Expert of SUMO's raw motion (K states at 10 Hz); `room_m` (K,): how far it could be further at each moment."""
-    path, wanted = smooth_path(rear_xy, heading_rad)
+def comfortable_track(
+    front_xy: Array, heading_rad: Array, speed_mps: Array, allowed_mps: Array, room_m: Array
+) -> Track:
+    """Expert of SUMO's raw motion (K states at 10 Hz).
+
+    `allowed_mps` (K,) is the speed limit, `room_m` (K,) how much further the car could be at each moment.
+    """
+    path, wanted = smooth_path(front_xy, heading_rad)
     distance = wanted
     for _ in range(2):  # the curvature is met where the re-timed car is, not where SUMO's was
         ahead = [path.at(distance + d)[1] for d in (-1.0, 0.0, 1.0, 2.0)]
         limit = np.sqrt(LATERAL_ACCELERATION / np.maximum(np.max(np.abs(ahead), axis=0), 1e-3))
+        limit = np.minimum(limit, np.maximum(allowed_mps, speed_mps))
         distance, speed, acceleration = retime(wanted, speed_mps[0], limit, wanted + room_m)
     poses, curvature = path.at(distance)
     return Track(poses, speed, acceleration, curvature)

@@ -23,10 +23,6 @@ def token(*names: object, length: int = 16) -> str:
     return hashlib.sha256("/".join(map(str, names)).encode()).hexdigest()[:length]
 
 
-def _identity() -> Array:
-    return np.eye(4)
-
-
 # One object each for what is the same in every frame: a pickle stores it once.
 NO_DISTORTION = np.zeros(5)
 IDENTITY, NO_TRANSLATION, NO_ROTATION = np.eye(4), np.zeros(3), [1.0, 0.0, 0.0, 0.0]
@@ -111,6 +107,51 @@ def _log_frame(frame: Frame, index: int, tokens: list[str], timestamp_us: int, s
         },
         "sample_prev": tokens[index - 1] if index else None,
         "sample_next": tokens[index + 1] if index + 1 < len(tokens) else None,
+    }  # fmt: skip
+
+
+def synthetic_scene(log: Sequence[dict], first: int, name: str, frames: Sequence[Frame], frame_zero: Frame) -> dict:
+    """A second-stage scene of 12 frames, its present in the place of frame `first + PLAN_POSES` of the log.
+
+    Args:
+        log: frame dicts of the first-stage log.
+        first: index of the first-stage frame (`now`, or its predecessor).
+        name: of the variant, part of the tokens.
+        frames: HISTORY_FRAMES + PLAN_POSES frames of the simulation.
+        frame_zero: the log's first frame as simulated, which ties both clocks together.
+    """
+    log_name, present = log[0]["log_name"], first + PLAN_POSES
+    scene = token(log_name, first, name, "follow-up")
+    tokens = [token(scene, index, length=17) for index in range(len(frames))]
+    offset_us = log[0]["timestamp"] - frame_zero.timestamp_us
+    if frames[HISTORY_FRAMES - 1].timestamp_us + offset_us != log[present]["timestamp"]:
+        raise ValueError(f"{log_name}: follow-up {name} is not where frame {present} is in time")
+    return {
+        "scene_metadata": {
+            "log_name": log_name, "scene_token": scene, "map_name": log[0]["map_location"],
+            "initial_token": tokens[HISTORY_FRAMES - 1], "num_history_frames": HISTORY_FRAMES,
+            "num_future_frames": PLAN_POSES, "corresponding_original_scene": log[present]["token"],
+            "corresponding_original_initial_token": log[first]["token"],
+        },
+        "frames": [
+            {
+                "token": name,
+                "timestamp": frame.timestamp_us + offset_us,
+                "roadblock_ids": log[0]["roadblock_ids"],
+                "traffic_lights": [(int(id), bool(red)) for id, red in frame.lights],
+                "annotations": annotations(frame.agents, frame.ego_pose, log_name, name),
+                "ego_status": {
+                    "ego_pose": frame.ego_pose, "ego_velocity": frame.ego_velocity_mps,
+                    "ego_acceleration": frame.ego_acceleration_mps2, "driving_command": frame.driving_command,
+                    "in_global_frame": True,
+                },
+                "lidar_path": None,
+                "camera_dict": cameras(scene, name),
+            }
+            for name, frame in zip(tokens, frames, strict=True)
+        ],
+        "extended_traffic_light_data": None,
+        "extended_detections_tracks": None,
     }  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """A living town around an ego that someone else drives: SUMO's traffic reacts to wherever it is put."""
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,17 +10,16 @@ from irlvla.epdms.states import AX, HEADING, NUM_COLUMNS, VX, YAW_RATE, X, Y
 from irlvla.geometry import Array, wrap_angle
 from irlvla.scenes.frames import frames_of_log, scene_of_frames
 from irlvla.scenes.scene import Scene
-from irlvla.world.demand import EgoStart, ego_start, route_file
+from irlvla.world.demand import EgoStart
 from irlvla.world.export import log_frames, token
-from irlvla.world.recording import Place
+from irlvla.world.recording import Place, Rejected, Situation
 from irlvla.world.route import Route
-from irlvla.world.simulation import STEP_S, STEPS_PER_FRAME, Frame, Simulation
+from irlvla.world.simulation import STEP_S, STEPS_PER_FRAME, Frame
 
 LEAD_IN_STEPS = 35  # SUMO drives the ego before it is handed over: 2 s to settle, 1.5 s of history
 HISTORY_STEPS = (HISTORY_FRAMES - 1) * STEPS_PER_FRAME + 1
 ENTRY_S = 20.0  # longest wait for a gap in the traffic
-TRAFFIC_S = 90.0  # vehicles go on entering for this long
-MAX_DRAWS = 30
+MAX_DRAWS = 50
 MAX_LINE_GAP_M = 1.5  # between the ego and its route's line at the start
 MAX_LINE_STEP_M = 2.0  # vertices are a metre apart; a larger step is a lane change
 
@@ -34,27 +32,28 @@ class LiveWorld:
 
     Args:
         place: the town on disk.
-        turn: what the ego does at the first junction: s(traight), l(eft) or r(ight).
-        seed: of start, route and traffic.
+        scenario: of `scenarios.SCENARIOS`.
+        seed: of start, route, traffic and script.
         length_m: of the route ahead.
         name: log name of the scenes; their colours come from it.
 
     Raises ValueError naming the drive if no start will do.
     """
 
-    def __init__(self, place: Place, turn: str, seed: int, length_m: float, name: str) -> None:
+    def __init__(self, place: Place, scenario: str, seed: int, length_m: float, name: str) -> None:
         self.place, self.name, self.town_map = place, name, place.town_map()
         self.frames: list[Frame] = []
         rng = np.random.default_rng(seed)
         for _ in range(MAX_DRAWS):
-            start = ego_start(place.net(), turn, rng)
-            self.simulation = self._open(start, seed, rng)
-            if self._lead_in(start) and self._route_serves(length_m):
+            try:
+                situation = Situation.draw(place, scenario, int(rng.integers(2**31)))
+            except Rejected:
+                continue
+            self.script, self.simulation = situation.script, situation.open()
+            if self._lead_in(situation.start) and self._route_serves(length_m):
                 return
             self.close()
-        raise ValueError(
-            f"{name}: no start for {length_m:.0f} m with turn {turn!r} in {MAX_DRAWS} draws; try another seed"
-        )
+        raise ValueError(f"{name}: no start for {scenario} and {length_m:.0f} m in {MAX_DRAWS} draws; try another seed")
 
     def __enter__(self) -> "LiveWorld":
         return self
@@ -67,6 +66,7 @@ class LiveWorld:
 
     def step(self, ego_state: Array) -> None:
         """Put the ego at `ego_state` (11,) and let 0.1 s pass; the others see it there."""
+        self.script.act(self.simulation)
         self.simulation.place_ego(ego_state[:3])
         self.simulation.step()
         self._record(ego_state)
@@ -90,19 +90,12 @@ class LiveWorld:
     def _stored(self, frames: list[Frame]) -> list[dict]:
         return log_frames(self.name, 0, self.town_map.name, self.route.roadblock_ids, frames)
 
-    def _open(self, start: EgoStart, seed: int, rng: np.random.Generator) -> Simulation:
-        town = self.place.town
-        until_s = start.depart_s + TRAFFIC_S
-        with tempfile.TemporaryDirectory() as folder:
-            routes = Path(folder) / "routes.rou.xml"
-            routes.write_text(route_file(self.place.net(), start, town.cars_per_km, town.pedestrians, until_s, rng))
-            return Simulation(self.place.network_path, routes, seed % 2**31, self.place.ids(), self.town_map)
-
     def _lead_in(self, start: EgoStart) -> bool:
         """Record SUMO's own ego for LEAD_IN_STEPS; False if it does not enter in time or leaves."""
         simulation, last = self.simulation, None
         self.frames.clear()
         while len(self.frames) < LEAD_IN_STEPS:
+            self.script.act(simulation)
             simulation.step()
             if not simulation.ego_is_driving():
                 if last is not None or simulation.time_s > start.depart_s + ENTRY_S:

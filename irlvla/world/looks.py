@@ -45,7 +45,7 @@ def look_of(log_name: str) -> Look:
     return Look(
         sky=np.clip(sky, 0, 255),
         horizon=np.clip(horizon, 0, 255),
-        ground=np.array(GROUNDS[rng.integers(len(GROUNDS))]) + rng.normal(0, 6, 3),
+        ground=np.array(GROUNDS[rng.integers(len(GROUNDS))]) + rng.normal(0, 3, 3),
         layers=layers,
         to_sun=np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]),
         ambient=rng.uniform(0.66, 0.78),

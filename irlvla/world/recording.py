@@ -1,28 +1,37 @@
 """One log: SUMO drives the ego once, the expert makes it comfortable, the same traffic meets the expert."""
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 import libsumo
 import numpy as np
+import shapely
 import sumolib
 
-from irlvla import vehicle
-from irlvla.geometry import Array
+from irlvla.geometry import box_corners
 from irlvla.scenes.maps import load_map
+from irlvla.scenes.town_map import TownMap
 from irlvla.world.demand import EGO, EgoStart, ego_start, route_file
 from irlvla.world.expert import Track, comfortable_track
+from irlvla.world.geopackage import VERSION
+from irlvla.world.isolation import isolated
 from irlvla.world.route import Route
-from irlvla.world.simulation import STEP_S, STEPS_PER_FRAME, Frame, MapIds, Simulation
-from irlvla.world.town import TOWNS, Town
+from irlvla.world.scenarios import SCENARIOS, Draw, Script, Unsuitable
+from irlvla.world.simulation import STEP_S, STEPS_PER_FRAME, Frame, MapIds, Simulation, Walker
+from irlvla.world.town import TOWNS, Town, network_offset
+from irlvla.world.two_stage import FOLLOW_UPS, drivable_area, ego_box, first_stage_frame, follow_ups
 
 LOG_FRAMES = 40
-LEAD_IN_S = 2.0  # the ego drives before the log begins
+LEAD_IN_STEPS = 20  # the ego drives before the log begins
 RUN_OUT_S = 1.0
+TRAFFIC_S = 40.0  # vehicles go on entering for this long after the ego
+LONGEST_WAIT_S = 8.0  # until the ego may enter
 MIN_GAP_M = 1.5  # between bumpers
+CLEARANCE_M = 0.05
 STOP_LINE_GAP_M = 0.7
+STANDING_MPS, MOST_STANDING = 0.2, 0.45
 
 
 @dataclass(frozen=True)
@@ -44,8 +53,12 @@ class Place:
     def ids(self) -> MapIds:
         return _ids(self.maps_root, self.town.map_name, self.town.name)
 
-    def town_map(self):
+    def town_map(self) -> TownMap:
         return load_map(self.maps_root, self.town.map_name)
+
+    def load(self) -> None:
+        """Read everything once; it is kept for the process."""
+        self.net(), self.ids(), self.town_map()
 
 
 @cache
@@ -55,8 +68,6 @@ def _network(path: Path) -> "sumolib.net.Net":
 
 @cache
 def _ids(maps_root: Path, map_name: str, town_name: str) -> MapIds:
-    from irlvla.world.geopackage import VERSION
-
     return MapIds.read(maps_root / map_name / VERSION / "map.gpkg", town_name)
 
 
@@ -69,53 +80,105 @@ class Recording:
     frames: list[Frame]
     track: Track
     roadblock_ids: tuple[str, ...]
-    scenario: str
+    first_stage: int | None = None  # index of the frame that the follow-ups start from
+    follow_ups: dict[str, list[Frame]] = field(default_factory=dict)  # 13 frames, 2.0 ... 8.0 s later
 
 
-def record(place: Place, turn: str, seed: int) -> Recording:
-    """A log of LOG_FRAMES frames.
+@dataclass(frozen=True)
+class Situation:
+    """Start, traffic and script of one log: everything that a run needs to be repeated."""
 
-    Raises Rejected where the draw cannot make one.
+    place: Place
+    seed: int
+    start: EgoStart
+    script: Script
+    routes_xml: str
+
+    @classmethod
+    def draw(cls, place: Place, scenario: str, seed: int) -> "Situation":
+        """Raises Rejected if the drawn start does not allow the scenario."""
+        rng = np.random.default_rng(seed)
+        wanted = SCENARIOS[scenario]
+        start = ego_start(place.net(), wanted.turn, rng, wanted.ahead_m)
+        try:
+            script = wanted.make(Draw(place.net(), start, network_offset(place.network_path), rng))
+        except Unsuitable as error:
+            raise Rejected(str(error)) from error
+        town, until_s = place.town, start.depart_s + TRAFFIC_S
+        xml = route_file(place.net(), start, town.cars_per_km, town.pedestrians, until_s, rng, script.entries)
+        return cls(place, seed, start, script, xml)
+
+    def open(self) -> Simulation:
+        """A fresh simulation at time 0."""
+        with tempfile.TemporaryDirectory() as folder:
+            routes = Path(folder) / "routes.rou.xml"
+            routes.write_text(self.routes_xml)
+            return Simulation(
+                self.place.network_path, routes, self.seed % 2**31, self.place.ids(), self.place.town_map(),
+                self.script.obstacles,
+            )  # fmt: skip
+
+
+def record(situation: Situation, with_follow_ups: bool = False) -> Recording:
+    """A log of LOG_FRAMES frames, on demand with the second-stage scenes of one of them.
+
+    Both runs are forks of one warm simulation, which is exact, unlike saving and loading SUMO's state.
+    Raises Rejected where the situation cannot make one.
     """
-    rng = np.random.default_rng(seed)
-    start = ego_start(place.net(), turn, rng)
-    until = start.depart_s + 40
-    with tempfile.TemporaryDirectory() as folder:
-        routes = Path(folder) / "routes.rou.xml"
-        routes.write_text(route_file(place.net(), start, place.town.cars_per_km, place.town.pedestrians, until, rng))
-        track, edges, first_step = _drive(place, routes, seed, start)
-        frames = _replay(place, routes, seed, edges, track, first_step)
-    return Recording(frames, track, place.ids().route(edges), turn)
+    rng = np.random.default_rng([situation.seed, 2])
+    with situation.open() as simulation:
+        while simulation.time_s < situation.start.depart_s - 0.5:
+            simulation.step()
+        drive = isolated(_drive, simulation, situation)
+        if isinstance(drive, str):
+            raise Rejected(drive)
+        if np.mean(drive.track.speed_mps < STANDING_MPS) > MOST_STANDING:
+            raise Rejected("the ego stands most of the time")
+        if situation.script.jaywalk is not None:
+            situation.script.jaywalk.walker = drive.walker
+        if not with_follow_ups:
+            return _replay(simulation, situation, drive, None, rng)
+        index = first_stage_frame(drive.track, LEAD_IN_STEPS, LOG_FRAMES, rng)
+        if index is None:
+            raise Rejected("no frame has room for both stages")
+        return _replay(simulation, situation, drive, index, rng)
 
 
-def _open(place: Place, routes: Path, seed: int) -> Simulation:
-    return Simulation(place.network_path, routes, seed % 2**31, place.ids(), place.town_map())
+@dataclass(frozen=True)
+class Drive:
+    """What the first run gives to the second."""
+
+    track: Track
+    edges: tuple[str, ...]  # of the route, as far as the log may need it
+    first_step: int  # of the simulation, at state 0 of the track
+    walker: Walker | None
 
 
-def _drive(place: Place, routes: Path, seed: int, start: EgoStart) -> tuple[Track, tuple[str, ...], int]:
-    """First run: SUMO's own ego. Track from some steps after it entered, the edges it visits, the step of state 0."""
-    states, room, edges = [], [], []
-    length = round(LEAD_IN_S / STEP_S) + (LOG_FRAMES - 1) * STEPS_PER_FRAME + round(RUN_OUT_S / STEP_S) + 1
-    with _open(place, routes, seed) as sim:
-        while len(states) < length:
-            sim.step()
-            if not sim.ego_is_driving():
-                if sim.time_s > start.depart_s + 8 or states:
-                    raise Rejected("the ego could not enter or left too early")
-                continue
-            if not states:
-                first_step = sim.time_step
-            states.append(sim.ego_front())
-            room.append(_room())
-            edge = libsumo.vehicle.getRoadID(EGO)
-            if not edge.startswith(":") and (not edges or edges[-1] != edge):
-                edges.append(edge)
+def _drive(simulation: Simulation, situation: Situation) -> Drive:
+    """First run: SUMO drives the ego."""
+    states, limits, room, edges = [], [], [], []
+    start = situation.start
+    length = LEAD_IN_STEPS + (LOG_FRAMES - 1) * STEPS_PER_FRAME + round(RUN_OUT_S / STEP_S) + 1
+    while len(states) < length:
+        situation.script.act(simulation)
+        simulation.step()
+        if not simulation.ego_is_driving():
+            if simulation.time_s > start.depart_s + LONGEST_WAIT_S or states:
+                raise Rejected("the ego could not enter or left too early")
+            continue
+        if not states:
+            first_step = simulation.time_step
+        states.append(simulation.ego_front())
+        room.append(_room())
+        limits.append(libsumo.vehicle.getAllowedSpeed(EGO))
+        edge = libsumo.vehicle.getRoadID(EGO)
+        if not edge.startswith(":") and (not edges or edges[-1] != edge):
+            edges.append(edge)
     states = np.array(states)
-    heading = states[:, 2]
-    rear = states[:, :2] - vehicle.REAR_AXLE_TO_FRONT_M * np.column_stack([np.cos(heading), np.sin(heading)])
-    track = comfortable_track(rear, heading, states[:, 3], np.array(room))
+    track = comfortable_track(states[:, :2], states[:, 2], states[:, 3], np.array(limits), np.array(room))
     last = start.edges.index(edges[-1])
-    return track, start.edges[: last + 3], first_step
+    jaywalk = situation.script.jaywalk
+    return Drive(track, start.edges[: last + 3], first_step, jaywalk.walker if jaywalk else None)
 
 
 def _room() -> float:
@@ -131,18 +194,35 @@ def _room() -> float:
 
 
 def _replay(
-    place: Place, routes: Path, seed: int, edges: tuple[str, ...], track: Track, first_step: int
-) -> list[Frame]:
-    """Second run: same seed, the ego on its track; a frame every 0.5 s after the lead-in."""
-    lead_in = round(LEAD_IN_S / STEP_S)
-    frames = []
-    with _open(place, routes, seed) as sim:
-        sim.route = Route(place.town_map(), place.ids().route(edges), track.poses[lead_in])
-        while len(frames) < LOG_FRAMES:
-            k = sim.time_step + 1 - first_step
-            if k >= 1:
-                sim.place_ego(track.poses[k])
-            sim.step()
-            if k >= lead_in and (k - lead_in) % STEPS_PER_FRAME == 0:
-                frames.append(sim.frame(track.poses[k], track.velocity(k), track.acceleration(k)))
-    return frames
+    simulation: Simulation, situation: Situation, drive: Drive, first_stage: int | None, rng: np.random.Generator
+) -> Recording:
+    """Second run: the same traffic meets the expert; a frame every 0.5 s after the lead-in."""
+    place, track = situation.place, drive.track
+    roadblock_ids = place.ids().route(drive.edges)
+    simulation.route = Route(place.town_map(), roadblock_ids, track.poses[LEAD_IN_STEPS])
+    frames: list[Frame] = []
+    scenes: dict[str, list[Frame]] = {}
+    while len(frames) < LOG_FRAMES:
+        k = simulation.time_step + 1 - drive.first_step
+        situation.script.act(simulation)
+        if k >= 1:
+            simulation.place_ego(track.poses[k])
+        simulation.step()
+        if k >= LEAD_IN_STEPS and (k - LEAD_IN_STEPS) % STEPS_PER_FRAME == 0:
+            if len(frames) == first_stage:
+                area = drivable_area(place.town_map(), track.poses[k, :2])
+                scenes = follow_ups(simulation, situation.script.act, track, k, rng, area)
+                if len(scenes) < FOLLOW_UPS:
+                    raise Rejected("too few other plans work")
+            frames.append(simulation.frame(track.poses[k], track.velocity(k), track.acceleration(k)))
+            _check(frames[-1])
+    return Recording(frames, track, roadblock_ids, first_stage, scenes)
+
+
+def _check(frame: Frame) -> None:
+    """Raises Rejected if the ego touches something."""
+    agents = frame.agents
+    boxes = shapely.polygons(box_corners(agents.poses, agents.size_m[:, 0], agents.size_m[:, 1]))
+    hit = np.flatnonzero(shapely.dwithin(boxes, ego_box(frame.ego_pose), CLEARANCE_M))
+    if len(hit):
+        raise Rejected(f"contact with {agents.ids[hit[0]]}")

@@ -5,7 +5,7 @@ own coordinates; everything that leaves this file is global, counter-clockwise, 
 box centre.
 """
 
-from collections import deque
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,10 @@ import numpy as np
 import pyogrio
 from numpy.typing import NDArray
 
-from irlvla import HISTORY_FRAMES, vehicle
+from irlvla import vehicle
 from irlvla.geometry import Array, wrap_angle
-from irlvla.scenes.scene import Camera, Scene, Tracks
 from irlvla.scenes.town_map import TownMap
 from irlvla.world.demand import EGO, PEDESTRIAN_SIZE_M, VEHICLE_TYPES
-from irlvla.world.rig import HEIGHT_PX, RIG, WIDTH_PX
 from irlvla.world.route import Route
 from irlvla.world.town import network_offset
 
@@ -54,6 +52,26 @@ class Obstacle:
     category: str
     pose: tuple[float, float, float]  # box centre, global
     size_m: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Walker:
+    """A pedestrian on a straight line at constant speed, outside SUMO."""
+
+    id: str
+    start: Array  # (3,) x, y, direction
+    speed_mps: float
+    walk_m: float
+    start_step: int
+
+    def state(self, step: int) -> tuple[tuple[float, float, float], tuple[float, float]]:
+        """Pose and velocity at a step: waiting, walking, or arrived."""
+        walked = self.speed_mps * STEP_S * max(step - self.start_step, 0)
+        x, y, heading = self.start
+        cos, sin = np.cos(heading), np.sin(heading)
+        speed = self.speed_mps if step >= self.start_step and walked < self.walk_m else 0.0
+        walked = min(walked, self.walk_m)
+        return (x + walked * cos, y + walked * sin, heading), (speed * cos, speed * sin)
 
 
 @dataclass(frozen=True)
@@ -117,14 +135,14 @@ class Simulation:
         self, network_path: Path, route_path: Path, seed: int, ids: MapIds, town_map: TownMap,
         obstacles: tuple[Obstacle, ...] = (),
     ) -> None:  # fmt: skip
-        self.offset = np.array(network_offset(network_path))
+        self.offset = network_offset(network_path)
         self.ids, self.town_map, self.obstacles = ids, town_map, obstacles
+        self.walkers: tuple[Walker, ...] = ()
         self.time_step = 0
         self.route: Route | None = None
-        self._rear: dict[str, Array] = {}
+        self._rear: dict[str, tuple[float, float]] = {}
+        self._kinds: dict[str, tuple[str, float]] = {}  # vehicle type and wheel base
         self._fronts: dict[str, tuple] = {}
-        self._target: tuple[Array, float] | None = None
-        self._walked: dict[str, Array] = {}
         options = (
             "--step-length", str(STEP_S), "--lateral-resolution", "0.4", "--time-to-teleport", "-1",
             "--seed", str(seed), "--no-step-log", "true", "--no-warnings", "true", "--collision.action", "none",
@@ -136,7 +154,6 @@ class Simulation:
             tls: [self._connectors(links) for links in libsumo.trafficlight.getControlledLinks(tls)]
             for tls in libsumo.trafficlight.getIDList()
         }
-        self._history: deque[Frame] = deque(maxlen=HISTORY_FRAMES)
 
     def _connectors(self, links: list) -> list[str]:
         pairs = [(source, target) for source, target, _ in links]
@@ -173,7 +190,11 @@ class Simulation:
         """Put the ego's rear axle at `pose` (3,) at the end of the next step, wherever that is."""
         if EGO not in libsumo.vehicle.getIDList():
             self._restore_ego()
-        front = pose[:2] + vehicle.REAR_AXLE_TO_FRONT_M * np.array([np.cos(pose[2]), np.sin(pose[2])]) - self.offset
+        front = (
+            pose[:2]
+            + vehicle.REAR_AXLE_TO_FRONT_M * np.array([np.cos(pose[2]), np.sin(pose[2])])
+            - np.array(self.offset)
+        )
         angle = np.degrees(np.pi / 2 - pose[2]) % 360
         libsumo.vehicle.moveToXY(EGO, edge, -1, float(front[0]), float(front[1]), float(angle), keepRoute=2)
 
@@ -185,23 +206,30 @@ class Simulation:
         libsumo.vehicle.add(EGO, name, typeID=EGO, departPos="0")
 
     def _read_vehicles(self) -> None:
-        """Front bumpers as SUMO has them; rear axles dragged behind on a tractrix, so that no box slips sideways."""
-        fronts, rears = {}, {}
+        """Front bumpers as SUMO has them; rear axles dragged behind on a tractrix, so that no box slips sideways.
+
+        Nothing is read while the town warms up, before the ego enters.
+        """
         v = libsumo.vehicle
-        for id in v.getIDList():
+        names = v.getIDList()
+        if not self._fronts and EGO not in names:
+            return
+        fronts, rears = {}, {}
+        for id in names:
             x, y = v.getPosition(id)
             if not abs(x) < 1e6:  # not on the road yet
                 continue
             x, y = x + self.offset[0], y + self.offset[1]
-            heading = np.pi / 2 - np.radians(v.getAngle(id))
-            length = v.getLength(id)
-            base = WHEEL_BASE_SHARE * length
+            if id not in self._kinds:
+                self._kinds[id] = v.getTypeID(id), WHEEL_BASE_SHARE * v.getLength(id)
+            kind, base = self._kinds[id]
             rear = self._rear.get(id)
-            if rear is None or not 0.5 * base < np.hypot(x - rear[0], y - rear[1]) < 2 * base:
-                rear = x - base * np.cos(heading), y - base * np.sin(heading)
-            heading = np.arctan2(y - rear[1], x - rear[0])
-            rears[id] = x - base * np.cos(heading), y - base * np.sin(heading)
-            fronts[id] = (x, y, heading, v.getSpeed(id), v.getTypeID(id))
+            if rear is None or not 0.5 * base < math.hypot(x - rear[0], y - rear[1]) < 2 * base:
+                heading = math.pi / 2 - math.radians(v.getAngle(id))
+                rear = x - base * math.cos(heading), y - base * math.sin(heading)
+            heading = math.atan2(y - rear[1], x - rear[0])
+            rears[id] = x - base * math.cos(heading), y - base * math.sin(heading)
+            fronts[id] = (x, y, heading, v.getSpeed(id), kind)
         self._fronts, self._rear = fronts, rears
 
     def agents(self, xy: Array, radius_m: float = SIGHT_M) -> Agents:
@@ -215,12 +243,13 @@ class Simulation:
                 category = "bicycle" if kind == "bicycle" else "vehicle"
                 rows.append((id, category, pose, (speed * cos, speed * sin), (length, width, height)))
         for id in libsumo.person.getIDList():
-            x, y = np.array(libsumo.person.getPosition(id)) + self.offset
+            x, y = np.add(libsumo.person.getPosition(id), self.offset)
             if abs(x - xy[0]) + abs(y - xy[1]) < 2 * radius_m:
                 heading = np.pi / 2 - np.radians(libsumo.person.getAngle(id))
                 speed = libsumo.person.getSpeed(id)
                 velocity = speed * np.cos(heading), speed * np.sin(heading)
                 rows.append((id, "pedestrian", (x, y, heading), velocity, PEDESTRIAN_SIZE_M))
+        rows += [(w.id, "pedestrian", *w.state(self.time_step), PEDESTRIAN_SIZE_M) for w in self.walkers]
         rows += [(o.id, o.category, o.pose, (0.0, 0.0), o.size_m) for o in self.obstacles]
         if not rows:
             return Agents((), (), np.zeros((0, 3)), np.zeros((0, 2)), np.zeros((0, 3)))
@@ -244,6 +273,6 @@ class Simulation:
         """Record the present moment around an ego with this state."""
         command = self.route.command(ego_pose)
         return Frame(
-            round(self.time_step * STEP_S * 1e6), ego_pose.copy(), np.asarray(velocity), np.asarray(acceleration),
+            round(self.time_step * STEP_S * 1e6), np.array([*ego_pose[:2], wrap_angle(ego_pose[2])]), np.asarray(velocity), np.asarray(acceleration),
             command, self.agents(ego_pose[:2]), self.lights(ego_pose[:2]),
         )  # fmt: skip

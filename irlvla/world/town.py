@@ -25,7 +25,7 @@ SUMO_HOME = Path(sumo.SUMO_HOME)
 JUNCTIONS = (
     "--default.junctions.radius", "11", "--junctions.corner-detail", "8", "--junctions.internal-link-detail", "12",
     "--junctions.limit-turn-speed", "2.0", "--no-turnarounds", "true", "--tls.yellow.time", "5",
-    "--tls.allred.time", "2", "--tls.left-green.time", "8", "--sidewalks.guess", "--sidewalks.guess.max-speed", "20",
+    "--tls.allred.time", "2", "--tls.cycle.time", "70", "--tls.left-green.time", "8", "--sidewalks.guess", "--sidewalks.guess.max-speed", "20",
     "--crossings.guess", "--tls.guess",
 )  # fmt: skip
 
@@ -60,8 +60,8 @@ def _part_of(network: str, boundary: str) -> tuple[str, ...]:
     return (
         "netconvert", "-s", str(SUMO_HOME / "tools/game" / network), "--keep-edges.in-boundary", boundary,
         "--keep-edges.by-vclass", "passenger,pedestrian", "--remove-edges.isolated", "true",
-        "--keep-edges.components", "1", "--geometry.remove", "true", "--junctions.join", "true",
-        "--geometry.min-radius.fix", "true", "--tls.discard-loaded", "true", *JUNCTIONS,
+        "--keep-edges.components", "1", "--geometry.remove", "true", 
+        "--geometry.min-radius.fix", "true", "--tls.rebuild", "true", *JUNCTIONS,
     )  # fmt: skip
 
 
