@@ -67,7 +67,7 @@ def perception_scores(policy: Policy, dataset: Dataset, batch_size: int = 16) ->
     confusion = torch.zeros(len(BEV_CLASSES), len(BEV_CLASSES))
     counts = {name: 0 for name in ("objects", "found", "claimed", "right", "elements", "traced")}
     for batch in DataLoader(dataset, batch_size):
-        predictions = policy.perceive(batch)[1]
+        predictions = policy.read(policy.encode(batch))
         logits = torch.nn.functional.interpolate(
             predictions["bev_logits"], size=batch["bev"].shape[-2:], mode="bilinear"
         )

@@ -50,7 +50,8 @@ def test_decoding_inverts_encoding_of_boxes():
 
 def test_tokens_predictions_and_plans_have_the_contracts_shapes():
     policy, batch = tiny_policy.policy(), tiny_policy.batch(2)
-    tokens, predictions = policy.perceive(batch)
+    tokens = policy.encode(batch)
+    predictions = policy.read(tokens)
     shapes = {name: tuple(tensor.shape) for name, tensor in tokens.items()}
     assert shapes == {
         "meta": (2, 3, 16), "bev": (2, 64, 16), "objects": (2, 31, 16), "map": (2, 24, 16), "status": (2, 1, 16),
@@ -71,12 +72,13 @@ def test_heads_at_paper_size_have_the_papers_shapes():
     views = tiny_policy.batch(1)
     with torch.no_grad():
         features = torch.randn(1, 3, 256, 4, 11)
-        bev, tokens = bev_encoder(features, views["intrinsics"], views["ego_from_camera"], (32, 88))
-        seen, predictions = Perception(30, 24, 7, 256, 8, 512, 3, *area)(bev, tokens, torch.randn(1, 1, 256))
-        planner = Planner(256, 8, 512, 2, *area)
-        tokens = {"bev": tokens, **seen, "meta": torch.randn(1, 128, 256), "status": torch.randn(1, 1, 256)}
+        bev = bev_encoder(features, views["intrinsics"], views["ego_from_camera"], (32, 88))
+        perception = Perception(30, 24, 7, 8, 256, 8, 512, 3, *area)
+        seen = perception(bev, torch.randn(1, 1, 256))
+        tokens = {"bev": bev, **seen, "meta": torch.randn(1, 128, 256), "status": torch.randn(1, 1, 256)}
+        predictions, planner = perception.read(tokens), Planner(256, 8, 512, 2, *area)
         plans, logits = planner(tokens, torch.randn(1, 20, 8, 3), torch.tensor([49]))
-    assert bev.shape == (1, 256, 128, 128) and tokens["bev"].shape == (1, 256, 256)
+    assert bev.shape == (1, 256, 256)
     assert predictions["bev_logits"].shape == (1, 7, 128, 128) and seen["objects"].shape == (1, 31, 256)
     assert plans.shape == (1, 20, 8, 3) and logits.shape == (1, 20)
 

@@ -53,7 +53,7 @@ def test_perception_losses_fall_on_one_batch():
     optimizer = torch.optim.Adam(policy.parameters(), 3e-3)
     totals = []
     for _ in range(40):
-        terms = losses.perception(policy.perceive(batch)[1], batch)
+        terms = losses.perception(policy.read(policy.encode(batch)), batch)
         totals.append({name: float(value.detach()) for name, value in terms.items()})
         optimizer.zero_grad()
         sum(terms.values()).backward()

@@ -48,7 +48,7 @@ class ResidualBlock(nn.Module):
 
 
 class BevEncoder(nn.Module):
-    """Image features of C cameras -> BEV features (B, D, X, Y) and BEV tokens (B, tokens_side ** 2, D).
+    """Image features of C cameras -> BEV tokens (B, tokens_side ** 2, D), x-major.
 
     Args:
         image_channels: of the image features.
@@ -84,11 +84,11 @@ class BevEncoder(nn.Module):
 
     def forward(
         self, features: Tensor, intrinsics: Tensor, ego_from_camera: Tensor, image_hw: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Tensor:
         """features (B, C, Di, h, w) of images of `image_hw`, intrinsics (B, C, 3, 3), ego_from_camera (B, C, 4, 4)."""
         sampled = self.sample(features, intrinsics, ego_from_camera, image_hw)
         bev = self.blocks(self.lift(sampled) + self.position)
-        return bev, self.norm(self.summarize(bev).flatten(2).transpose(1, 2))
+        return self.norm(self.summarize(bev).flatten(2).transpose(1, 2))
 
     def sample(
         self, features: Tensor, intrinsics: Tensor, ego_from_camera: Tensor, image_hw: tuple[int, int]

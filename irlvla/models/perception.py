@@ -3,6 +3,8 @@
 Q queries. Predictions are in the ego frame.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -55,25 +57,28 @@ class QueryDecoder(nn.Module):
         spread = torch.quasirandom.SobolEngine(2, scramble=True, seed=0).draw(num_queries)  # evenly over the area
         low = torch.tensor([x_range_m[0], y_range_m[0]])
         size = torch.tensor([x_range_m[1] - x_range_m[0], y_range_m[1] - y_range_m[0]])
-        self.references = nn.Parameter((low + spread * size) / POSITION_SCALE_M)
+        self.references = nn.Parameter((low + spread * size) / POSITION_SCALE_M)  # (Q, 2)
         self.content = nn.Parameter(torch.randn(num_queries, channels) * 0.02)
         self.look = nn.Linear(channels, channels)
         layer = nn.TransformerDecoderLayer(channels, heads, feedforward, 0.0, "gelu", batch_first=True, norm_first=True)
         self.layers = nn.TransformerDecoder(layer, layers, nn.LayerNorm(channels))
 
-    def forward(self, bev: Tensor, further: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """bev (B, L, D), further queries (B, E, D) -> queries (B, Q + E, D), reference points (Q, 2) in metres."""
+    def forward(self, bev: Tensor, further: Tensor | None = None) -> Tensor:
+        """bev (B, L, D), further queries (B, E, D) -> queries (B, Q + E, D)."""
         points = self.references * POSITION_SCALE_M
         there = sample_bev(bev, points.expand(len(bev), 1, -1, -1), self.x_range_m, self.y_range_m)[:, 0]
         queries = self.content + self.look(there)
-        return self.layers(queries if further is None else torch.cat([queries, further], dim=1), bev), points
+        return self.layers(queries if further is None else torch.cat([queries, further], dim=1), bev)
 
 
 class Perception(nn.Module):
-    """BEV features and tokens -> object tokens, map tokens and the explicit predictions.
+    """BEV tokens -> object tokens and map tokens, and what the three kinds say explicitly.
 
-    Predictions: box_logits (B, A, classes + 1), last = nothing; box_code (B, A, 10) columns BOX_CODE;
-    polyline_logits (B, M, classes + 1); polylines (B, M, P, 2) metres; bev_logits (B, BEV classes, X, Y).
+    Everything explicit is read off the tokens alone (`read`): so the tokens, which planner and reward model see, have
+    to carry it, and stored tokens can be read later.
+
+    Args:
+        group: BEV cells per token and side.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class Perception(nn.Module):
         num_objects: int,
         num_polylines: int,
         num_bev_classes: int,
+        group: int,
         channels: int,
         heads: int,
         feedforward: int,
@@ -96,26 +102,32 @@ class Perception(nn.Module):
         self.box = mlp(channels, channels, len(BOX_CODE))
         self.polyline_class = nn.Linear(channels, len(MAP_CLASSES) + 1)
         self.polyline = mlp(channels, 2 * channels, POLYLINE_POINTS * 2)
-        self.segmentation = nn.Conv2d(channels, num_bev_classes, 1)
+        self.segmentation = mlp(channels, 2 * channels, num_bev_classes * group**2)
+        self.cells = nn.PixelShuffle(group)
         ahead = torch.linspace(-START_LINE_M / 2, START_LINE_M / 2, POLYLINE_POINTS) / POSITION_SCALE_M
         nn.init.zeros_(self.polyline[-1].weight)
         self.polyline[-1].bias.data.copy_(torch.stack([ahead, torch.zeros(POLYLINE_POINTS)], dim=-1).flatten())
 
-    def forward(self, bev: Tensor, tokens: Tensor, ego: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """bev (B, D, X, Y), BEV tokens (B, L, D), the ego's token (B, 1, D) -> tokens, predictions."""
-        objects, box_points = self.objects(tokens, ego)  # (B, A + 1, D): the ego comes last
-        elements, line_points = self.map(tokens)
-        code = self.box(objects[:, : len(box_points)])
-        position = code[..., :2] + box_points / POSITION_SCALE_M
-        polylines = self.polyline(elements).unflatten(-1, (POLYLINE_POINTS, 2)) * POSITION_SCALE_M
-        predictions = {
-            "box_logits": self.box_class(objects[:, : len(box_points)]),
+    def forward(self, bev: Tensor, ego: Tensor) -> dict[str, Tensor]:
+        """BEV tokens (B, L, D), the ego's token (B, 1, D) -> "objects" (B, A + 1, D), the ego last, and "map"."""
+        return {"objects": self.objects(bev, ego), "map": self.map(bev)}
+
+    def read(self, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
+        """box_logits (B, A, classes + 1), last = nothing; box_code (B, A, 10) columns BOX_CODE;
+        polyline_logits (B, M, classes + 1); polylines (B, M, P, 2) metres; bev_logits (B, BEV classes, X, Y).
+        """
+        objects, elements, bev = tokens["objects"][:, :-1], tokens["map"], tokens["bev"]
+        code = self.box(objects)
+        position = code[..., :2] + self.objects.references
+        polylines = self.polyline(elements).unflatten(-1, (POLYLINE_POINTS, 2)) + self.map.references[:, None]
+        side = math.isqrt(bev.shape[1])
+        return {
+            "box_logits": self.box_class(objects),
             "box_code": torch.cat([position, code[..., 2:]], dim=-1),
             "polyline_logits": self.polyline_class(elements),
-            "polylines": polylines + line_points[:, None],
-            "bev_logits": self.segmentation(bev),
+            "polylines": polylines * POSITION_SCALE_M,
+            "bev_logits": self.cells(self.segmentation(bev).transpose(1, 2).unflatten(2, (side, side))),
         }
-        return {"objects": objects, "map": elements}, predictions
 
 
 def detections(predictions: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

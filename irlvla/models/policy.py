@@ -1,6 +1,7 @@
 """The vision-language-action policy: three encoders, then a diffusion planner (stage 1 trains it, stage 3 improves it).
 
 encode(batch) -> dict of tokens: meta (B, Lm, D), bev (B, Lb, D), map (B, M, D), objects (B, A + 1, D), status (B, 1, D)
+read(tokens) -> objects, map lines, BEV classes
 denoise(tokens, noisy plans, t) -> clean plans, scores
 plan(tokens, noise) -> K plans in metres with scores
 """
@@ -36,7 +37,7 @@ STATUS_SCALE = (1.0, 1.0, 1.0, 1.0, 10.0, 1.0, 2.0, 1.0)  # command, m/s and m/s
 
 
 class SceneEncoder(nn.Module):
-    """Images, calibration, ego status and meta tokens -> tokens and perception's predictions."""
+    """Images, calibration, ego status and meta tokens -> tokens."""
 
     def __init__(
         self,
@@ -61,19 +62,19 @@ class SceneEncoder(nn.Module):
         self.backbone = ImageBackbone(backbone, levels, image_channels, pretrained)
         self.bev = BevEncoder(image_channels, channels, bev_cells, bev_tokens_side, *area, heights_m, bev_blocks)
         self.perception = Perception(
-            NUM_OBJECTS, NUM_POLYLINES, len(BEV_CLASSES), channels, heads, feedforward, query_layers, *area
-        )
+            NUM_OBJECTS, NUM_POLYLINES, len(BEV_CLASSES), bev_cells // bev_tokens_side, channels, heads, feedforward,
+            query_layers, *area,
+        )  # fmt: skip
         self.register_buffer("status_scale", torch.tensor(STATUS_SCALE), persistent=False)
         self.status = mlp(STATUS_SIZE, 2 * channels, channels)
         self.meta = nn.Sequential(nn.Linear(meta_channels, channels), nn.LayerNorm(channels))
 
-    def forward(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         images = batch["images"]
         features = self.backbone(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-        bev, bev_tokens = self.bev(features, batch["intrinsics"], batch["ego_from_camera"], tuple(images.shape[-2:]))
+        bev = self.bev(features, batch["intrinsics"], batch["ego_from_camera"], tuple(images.shape[-2:]))
         status = self.status((batch["status"] / self.status_scale).flatten(1))[:, None]
-        tokens, predictions = self.perception(bev, bev_tokens, status)
-        return {"meta": self.meta(batch["meta"]), "bev": bev_tokens, **tokens, "status": status}, predictions
+        return {"meta": self.meta(batch["meta"]), "bev": bev, **self.perception(bev, status), "status": status}
 
 
 class Policy(nn.Module):
@@ -138,12 +139,12 @@ class Policy(nn.Module):
         self.normalizer.load_state_dict(PlanNormalizer.fit(human_plans).state_dict())
         self.anchors.copy_(torch.from_numpy(fit_anchors(human_plans, len(self.anchors), seed)))
 
-    def perceive(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Tokens and the predictions of `Perception`."""
+    def encode(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         return self.encoder(batch)
 
-    def encode(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return self.encoder(batch)[0]
+    def read(self, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Objects, map lines and BEV classes that the tokens hold, see `Perception.read`."""
+        return self.encoder.perception.read(tokens)
 
     def denoise(self, tokens: dict[str, Tensor], noisy: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised plans (B, N, T, 3), t (B,) -> clean normalised plans (B, N, T, 3), logits (B, N)."""
