@@ -52,7 +52,7 @@ class ScoringContext:
     red_light_ids: NDArray[np.str_]  # (L,)
     red_light_on: NDArray[np.bool_]  # (41, L)
     reference_poses: Array  # (41, 3) PDM-Closed plan, ego frame, 10 Hz from t = 0; (40, 3): it starts at the ego
-    human_poses: Array  # (8, 3) ego frame, 2 Hz
+    human_poses: Array  # (8, 3) ego frame, 2 Hz; NaN in second-stage scenes that do not store it
     rails: Rails | None = None  # only where reactive traffic is wanted
 
     @classmethod

@@ -46,6 +46,7 @@ class Frame:
     categories: tuple[str, ...]
     track_tokens: tuple[str, ...]
     cameras: dict[str, dict[str, Any]]  # as stored, upper-case names, recorded cameras only
+    ego_is_known: bool = True  # False: a future frame of objects and lights only
 
 
 def require(content: Any, keys: Iterable[str], where: str) -> None:
@@ -167,15 +168,16 @@ def scene_of_frames(
     if (np.diff(time_us) <= 0).any():
         raise ValueError(f"{frames[int(np.argmax(np.diff(time_us) <= 0)) + 1].where}: timestamp does not advance")
     present = frames[now]
+    with_ego = [frame for frame in frames if frame.ego_is_known]
     return Scene(
         token=present.token,
         log_name=log_name,
         is_synthetic=is_synthetic,
         timestamp_us=time_us,
-        ego_poses=np.stack([frame.ego_pose for frame in frames]),
-        ego_velocity_mps=np.stack([frame.ego_velocity_mps for frame in frames]),
-        ego_acceleration_mps2=np.stack([frame.ego_acceleration_mps2 for frame in frames]),
-        driving_command=np.stack([frame.driving_command for frame in frames]).astype(np.int64),
+        ego_poses=np.stack([frame.ego_pose for frame in with_ego]),
+        ego_velocity_mps=np.stack([frame.ego_velocity_mps for frame in with_ego]),
+        ego_acceleration_mps2=np.stack([frame.ego_acceleration_mps2 for frame in with_ego]),
+        driving_command=np.stack([frame.driving_command for frame in with_ego]).astype(np.int64),
         tracks=_tracks(frames, now),
         red_connectors=tuple(frame.red_connectors for frame in frames),
         route_roadblock_ids=present.roadblock_ids,

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from irlvla.scenes.extended import extended_frames
 from irlvla.scenes.frames import frames_of_log, frames_of_synthetic_scene, require, scene_of_frames
 from irlvla.scenes.maps import load_map
 from irlvla.scenes.scene import Scene
@@ -106,8 +107,10 @@ class Dataset:
         metadata = content["scene_metadata"]
         history = self.split.scene_filter.num_history_frames
         length = history + self.split.scene_filter.num_future_frames
+        frames = frames_of_synthetic_scene(content["frames"][:length], path)
+        frames += extended_frames(content, frames[-1])[: length - len(frames)]
         return scene_of_frames(
-            frames_of_synthetic_scene(content["frames"][:length], path),
+            frames,
             history - 1,
             load_map(self.maps, metadata["map_name"]),
             self.synthetic_sensor_blobs,

@@ -46,7 +46,11 @@ class Tracks:
 
 @dataclass(frozen=True)
 class Scene:
-    """F frames 0.5 s apart, the present one at index `now`; frames after it are the logged future (may be absent)."""
+    """F frames 0.5 s apart, the present one at index `now`; frames after it are the logged future (may be absent).
+
+    Second-stage scenes of the real navhard data know the future of objects and lights, but none of the ego: there the
+    ego's columns end with the present frame.
+    """
 
     token: str  # of the present frame: 16 characters, 17 of a synthetic scene
     log_name: str

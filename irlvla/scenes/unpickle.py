@@ -3,6 +3,9 @@
 NAVSIM logs are pickles of lists, dicts, strings, numbers and NumPy arrays. A pickle may name any function to be
 called while it loads, so every name outside the short list below is refused. NumPy 1 and NumPy 2 wrote different
 module names for the same functions; both are known.
+
+Second-stage scenes of the real navhard data also hold objects of the nuPlan devkit. They come back as `Record`s: what
+was stored in them, without their code.
 """
 
 import pickle
@@ -24,10 +27,38 @@ _NUMPY = {
     "multiarray": {"_reconstruct": multiarray._reconstruct, "scalar": multiarray.scalar},
     "numeric": {"_frombuffer": numeric._frombuffer},
 }
+
+
+class Record:
+    """What a pickle stores of an object: `arguments` of its construction, and its attributes."""
+
+    def __new__(cls, *arguments: Any) -> "Record":
+        record = super().__new__(cls)
+        record.arguments = arguments
+        return record
+
+    def __setstate__(self, state: Any) -> None:
+        parts = state if isinstance(state, tuple) else (state,)  # attributes, then those in slots
+        for part in parts:
+            self.__dict__.update(part or {})
+
+
+NUPLAN_RECORDS = {
+    "nuplan.planning.simulation.observation.observation_type": ("DetectionsTracks",),
+    "nuplan.common.actor_state.tracked_objects": ("TrackedObjects",),
+    "nuplan.common.actor_state.tracked_objects_types": ("TrackedObjectType",),
+    "nuplan.common.actor_state.agent": ("Agent",),
+    "nuplan.common.actor_state.static_object": ("StaticObject",),
+    "nuplan.common.actor_state.scene_object": ("SceneObject", "SceneObjectMetadata"),
+    "nuplan.common.actor_state.oriented_box": ("OrientedBox",),
+    "nuplan.common.actor_state.state_representation": ("StateSE2", "StateVector2D", "Point2D", "TimePoint"),
+    "nuplan.common.maps.maps_datatypes": ("TrafficLightStatuses", "TrafficLightStatusData", "TrafficLightStatusType"),
+}
 ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _encode_latin1,
+    **{(module, name): Record for module, names in NUPLAN_RECORDS.items() for name in names},
     **{
         (module, plain.__name__): plain
         for module in ("builtins", "__builtin__")  # the second up to protocol 2
@@ -53,7 +84,7 @@ class DataUnpickler(pickle.Unpickler):
 
 
 def load_data_pickle(path: str | Path) -> Any:
-    """Contents of a pickle file of plain containers and NumPy values.
+    """Contents of a pickle file of plain containers, NumPy values and `Record`s.
 
     Raises ValueError naming the file, and the refused name where there is one; FileNotFoundError if it is absent.
     """
