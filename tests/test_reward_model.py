@@ -127,7 +127,7 @@ def test_reward_sees_the_bev_under_the_plan():
     plans = straight_plans([1.0, 12.0])
     changed = {**tokens, "bev": tokens["bev"].clone()}
     changed["bev"].view(1, 8, 8, 16)[:, 6:] += 1.0  # cells beyond x = 40 m, where only the fast plan goes
-    before, after = (model.encoder(plans, t["bev"]) for t in (tokens, changed))
+    before, after = (model.encoder(plans, t["bev"], t["status"]) for t in (tokens, changed))
     assert torch.equal(before[0, 0], after[0, 0]) and not torch.equal(before[0, 1], after[0, 1])
 
 

@@ -75,21 +75,26 @@ def footprint(plans: Tensor) -> Tensor:
 
 
 class TrajectoryEncoder(nn.Module):
-    """Plans (B, N, T, 3) in metres -> (B, N, D): the planner's encoder, plus motion and the BEV under the footprint."""
+    """Plans (B, N, T, 3) in metres -> (B, N, D): the planner's encoder, plus motion and the BEV under the footprint.
+
+    BEV tokens (B, L, D) and the status token (B, 1, D).
+    """
 
     def __init__(self, channels: int, x_range_m: Range, y_range_m: Range):
         super().__init__()
         self.x_range_m, self.y_range_m = tuple(x_range_m), tuple(y_range_m)
         self.plan = PlanEncoder(channels, x_range_m, y_range_m)
-        self.motion = mlp(PLAN_POSES * 5, 2 * channels, channels)
+        self.motion = mlp(PLAN_POSES * 5 + channels, 2 * channels, channels)
         self.under = nn.Linear(5 * channels, channels)
         self.track = mlp(PLAN_POSES * channels, 2 * channels, channels)
 
-    def forward(self, plans: Tensor, bev: Tensor) -> Tensor:
+    def forward(self, plans: Tensor, bev: Tensor, status: Tensor) -> Tensor:
         points = footprint(plans)  # (B, N, T, 5, 2)
         samples = sample_bev(bev, points.flatten(2, 3), self.x_range_m, self.y_range_m)
         under = F.gelu(self.under(samples.unflatten(2, points.shape[2:4]).flatten(-2)))
-        return self.plan(plans, bev) + self.motion(motion(plans).flatten(-2)) + self.track(under.flatten(-2))
+        started = status.expand(-1, plans.shape[1], -1)  # comfort is a matter of the change from the present motion
+        moving = self.motion(torch.cat([motion(plans).flatten(-2), started], dim=-1))
+        return self.plan(plans, bev) + moving + self.track(under.flatten(-2))
 
 
 class RewardModel(nn.Module):
@@ -117,7 +122,6 @@ class RewardModel(nn.Module):
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         self.arguments = {name: list(v) if isinstance(v, tuple) else v for name, v in given.items()}
         self.encoder = TrajectoryEncoder(channels, x_range_m, y_range_m)
-        self.status = nn.Linear(channels, channels)
         self.blocks = nn.ModuleList(DecoderBlock(channels, heads, feedforward, sources) for _ in range(blocks))
         self.norm = nn.LayerNorm(channels)
         self.heads = nn.ModuleDict({name: mlp(channels, channels, self.outputs(name)) for name in SUB_SCORES})
@@ -129,7 +133,7 @@ class RewardModel(nn.Module):
 
     def forward(self, tokens: Tokens, plans: Tensor) -> Scores:
         """Plans (B, N, T, 3) in the ego frame [m, rad] -> logits (B, N, 3) or (B, N, 1) by sub-score."""
-        features = self.encoder(plans, tokens["bev"]) + self.status(tokens["status"])
+        features = self.encoder(plans, tokens["bev"], tokens["status"])
         for block in self.blocks:
             features = block(features, tokens)
         features = self.norm(features)
