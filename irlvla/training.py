@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import numpy as np
@@ -41,6 +41,7 @@ class Optimization:
     warmup_epochs: float = 0.5
     weight_decay: float = 1.0e-4
     gradient_clip: float = 1.0
+    keep: Literal["last", "best"] = "last"  # epoch whose weights are kept; best: least validation loss
     slow: tuple[str, ...] = ()  # name prefixes of parameters trained at half the rate (DiffVLA: the image encoder)
 
 
@@ -179,9 +180,9 @@ def fit(
     shapes = [(n, list(p.shape)) for n, p in model.named_parameters()]
     key = hashlib.sha256(json.dumps([settings, shapes], sort_keys=True).encode()).hexdigest()[:12]
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    checkpoint = ModelCheckpoint(
-        folder / "checkpoints", f"{name}-{key}", save_on_train_epoch_end=True, enable_version_counter=False
-    )
+    shared = {"dirpath": folder / "checkpoints", "save_on_train_epoch_end": True, "enable_version_counter": False}
+    last = ModelCheckpoint(filename=f"{name}-{key}", **shared)
+    best = ModelCheckpoint(filename=f"{name}-{key}-best", monitor="val_loss", save_weights_only=True, **shared)
     history = History(folder / f"{name}.csv", name)
     lightning.seed_everything(seed, verbose=False)
     with warnings.catch_warnings():
@@ -192,7 +193,7 @@ def fit(
             max_epochs=optimization.epochs,
             deterministic="warn",  # CUDA has no deterministic backward pass of grid_sample
             gradient_clip_val=optimization.gradient_clip,
-            callbacks=[history, checkpoint],
+            callbacks=[history, last, best],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -206,5 +207,8 @@ def fit(
             ckpt_path=path if path.exists() else None,
             weights_only=True,
         )
+    if optimization.keep == "best":
+        weights_of = torch.load(best.best_model_path, map_location=stage.device, weights_only=True)["state_dict"]
+        stage.load_state_dict(weights_of)
     model.eval()
     return pd.DataFrame(history.rows)

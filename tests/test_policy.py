@@ -118,6 +118,12 @@ def test_the_planner_looks_at_each_source_of_tokens_unless_it_is_left_out(source
     assert torch.equal(without.denoise(tokens, noisy, t)[0], without.denoise(changed, noisy, t)[0])
 
 
+def test_images_of_another_size_are_refused():
+    batch = tiny_policy.batch(1)
+    with pytest.raises(ValueError, match=r"\(16, 88\).*\(32, 88\)"):
+        tiny_policy.policy().encode(batch | {"images": batch["images"][..., ::2, :]})
+
+
 def test_unknown_sources_are_refused():
     with pytest.raises(ValueError, match="lidar"):
         DecoderBlock(16, 2, 32, sources=("lidar",))

@@ -109,3 +109,19 @@ def test_the_order_of_samples_depends_on_seed_and_epoch_only():
     assert list(sampler) != first and sorted(sampler) == sorted(first)
     sampler.set_epoch(0)
     assert list(sampler) == first and list(EpochSampler(20, seed=4)) != first
+
+
+def test_the_best_epoch_is_kept_when_asked_for(tmp_path):
+    rows, states = tiny_policy.Rows(tiny_policy.batch(4)), []
+
+    def loss(policy, batch):
+        if not policy.training:
+            states.append({name: tensor.clone() for name, tensor in policy.state_dict().items()})
+            return {"trajectory": torch.tensor([3.0, 1.0, 2.0][len(states) - 1]), "score": torch.tensor(0.0)}
+        return imitation(policy, batch)
+
+    policy = tiny_policy.policy()
+    optimization = Optimization(epochs=3, learning_rate=1e-2, batch_size=4, keep="best")
+    fit(policy, loss, WEIGHTS, rows, rows, optimization, tmp_path, "joint", seed=0, accelerator="cpu")
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in policy.state_dict().items())
+    assert any(not torch.equal(tensor, states[2][name]) for name, tensor in policy.state_dict().items())

@@ -66,13 +66,14 @@ class PlanEncoder(nn.Module):
 class CrossAttention(nn.Module):
     """[norm, cross-attention] with a residual connection."""
 
-    def __init__(self, channels: int, heads: int):
+    def __init__(self, channels: int, heads: int, dropout: float):
         super().__init__()
         self.norm = nn.LayerNorm(channels)
         self.attention = nn.MultiheadAttention(channels, heads, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, features: Tensor, tokens: Tensor) -> Tensor:
-        return features + self.attention(self.norm(features), tokens, tokens, need_weights=False)[0]
+        return features + self.dropout(self.attention(self.norm(features), tokens, tokens, need_weights=False)[0])
 
 
 class DecoderBlock(nn.Module):
@@ -81,14 +82,18 @@ class DecoderBlock(nn.Module):
     `sources` names the token kinds to look at; leaving one out is the ablation of that source.
     """
 
-    def __init__(self, channels: int, heads: int, feedforward: int, sources: Sequence[str] = SOURCES):
+    def __init__(
+        self, channels: int, heads: int, feedforward: int, sources: Sequence[str] = SOURCES, dropout: float = 0.0
+    ):
         super().__init__()
         unknown = set(sources) - set(SOURCES)
         if unknown:
             raise ValueError(f"unknown token sources {sorted(unknown)}, known are {SOURCES}")
-        self.looks = nn.ModuleDict({name: CrossAttention(channels, heads) for name in SOURCES if name in sources})
+        self.looks = nn.ModuleDict(
+            {name: CrossAttention(channels, heads, dropout) for name in SOURCES if name in sources}
+        )
         self.norm = nn.LayerNorm(channels)
-        self.feedforward = mlp(channels, feedforward, channels)
+        self.feedforward = nn.Sequential(mlp(channels, feedforward, channels), nn.Dropout(dropout))
 
     def forward(self, features: Tensor, tokens: Tokens) -> Tensor:
         """(B, N, D) -> (B, N, D)"""
@@ -113,12 +118,13 @@ class Planner(nn.Module):
         x_range_m: Range,
         y_range_m: Range,
         sources: Sequence[str] = SOURCES,
+        dropout: float = 0.0,
     ):
         super().__init__()
         self.normalizer = PlanNormalizer()
         self.encoder = PlanEncoder(channels, x_range_m, y_range_m, look_at_bev="bev" in sources)
         self.time = mlp(2 * 6, channels, channels)
-        self.blocks = nn.ModuleList(DecoderBlock(channels, heads, feedforward, sources) for _ in range(blocks))
+        self.blocks = nn.ModuleList(DecoderBlock(channels, heads, feedforward, sources, dropout) for _ in range(blocks))
         self.modulations = nn.ModuleList(nn.Linear(channels, 2 * channels) for _ in range(blocks))
         self.norm = nn.LayerNorm(channels)
         self.clean = mlp(channels, 2 * channels, PLAN_POSES * 3)

@@ -81,6 +81,7 @@ class Policy(nn.Module):
     """See the file's head. Batches follow `scenes.dataset.INPUTS`.
 
     Args:
+        image_size: height and width in pixels of the images it is trained with, kept for those who render for it.
         backbone, levels, image_channels, pretrained: see `ImageBackbone`.
         channels, heads, feedforward: D, attention heads and hidden width of every transformer layer.
         bev_cells, bev_tokens_side, bev_blocks, heights_m: see `BevEncoder`.
@@ -90,13 +91,14 @@ class Policy(nn.Module):
         num_anchors: K.
         plan_blocks: decoder blocks, looped over the denoising steps.
         steps: denoising steps.
+        dropout: in the planner's decoder blocks.
         sources: kinds of tokens that the planner looks at.
-        image_size: height and width of the images it is trained on, kept for those who render for it.
     """
 
     def __init__(
         self,
         *,
+        image_size: Sequence[int],
         backbone: str,
         levels: Sequence[int],
         image_channels: int,
@@ -114,8 +116,8 @@ class Policy(nn.Module):
         num_anchors: int,
         plan_blocks: int,
         steps: int,
+        dropout: float = 0.0,
         sources: Sequence[str] = SOURCES,
-        image_size: Sequence[int] | None = None,
         pretrained: bool = False,
     ):
         super().__init__()
@@ -126,7 +128,8 @@ class Policy(nn.Module):
             backbone, levels, pretrained, image_channels, channels, bev_cells, bev_tokens_side, bev_blocks, heights_m,
             *area, query_layers, heads, feedforward, meta_channels,
         )  # fmt: skip
-        self.planner = Planner(channels, heads, feedforward, plan_blocks, *area, sources)
+        self.planner = Planner(channels, heads, feedforward, plan_blocks, *area, sources, dropout)
+        self.image_hw = tuple(image_size)
         self.schedule = TruncatedSchedule(steps)
         self.register_buffer("anchors", torch.zeros(num_anchors, PLAN_POSES, 3))  # metres and radians
 
@@ -140,6 +143,9 @@ class Policy(nn.Module):
         self.anchors.copy_(torch.from_numpy(fit_anchors(human_plans, len(self.anchors), seed)))
 
     def encode(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Tokens of a batch. Raises ValueError if the images are not of the size trained with."""
+        if tuple(batch["images"].shape[-2:]) != self.image_hw:
+            raise ValueError(f"images of {tuple(batch['images'].shape[-2:])} pixels, this policy sees {self.image_hw}")
         return self.encoder(batch)
 
     def read(self, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
