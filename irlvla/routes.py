@@ -1,5 +1,6 @@
 """Routes of the closed loop: what defines one, and where the ego is along its line."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +11,6 @@ Array = NDArray[np.float64]
 
 SPACING_M = 1.0
 SEARCH_POINTS = 10  # points ahead that one tick may pass; in 0.1 s a car in town passes fewer
-TURNS = ("l", "s", "r")
 
 
 @dataclass(frozen=True)
@@ -19,20 +19,22 @@ class RouteSpec:
 
     id: str
     town: str
-    turn: str  # l(eft), s(traight), r(ight): the manoeuvre at the first junction
+    scenario: str  # of `world.scenarios.SCENARIOS`: first manoeuvre and what is scripted
     seed: int
     length_m: float
 
 
-def route_suite(towns: tuple[str, ...], count: int, length_range_m: tuple[float, float], seed: int) -> list[RouteSpec]:
-    """`count` routes that take turns over towns and manoeuvres, with random lengths."""
+def route_suite(
+    towns: Sequence[str], scenarios: Sequence[str], count: int, length_range_m: Sequence[float], seed: int
+) -> list[RouteSpec]:
+    """`count` routes that take turns over towns and scenarios, with random lengths."""
     rng = np.random.default_rng(seed)
     return [
         RouteSpec(
             id=f"RouteScenario_{index}",
             town=towns[index % len(towns)],
-            turn=TURNS[(index + index // len(towns)) % len(TURNS)],  # shifts, so that each town sees each turn
-            seed=int(rng.integers(1, 2**31)),
+            scenario=scenarios[index % len(scenarios)],
+            seed=int(rng.integers(2**31)),
             length_m=float(np.round(rng.uniform(*length_range_m))),
         )
         for index in range(count)

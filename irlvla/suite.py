@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irlvla import HISTORY_FRAMES
+from irlvla.bench2drive import LOW_SPEED
 from irlvla.closed_loop import Agent, Drive, drive_route, metric_frames
 from irlvla.infractions import infractions, route_record
 from irlvla.progress import progress
@@ -51,35 +52,35 @@ def file_version(*paths: Path) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
 
 
-def run_suite(specs: Sequence[RouteSpec], drivers: Sequence[Driver], data_root: Path, out: Path, workers: int) -> None:
-    """Drive every route with every driver and write the results below `out`.
+def run_suite(
+    specs: Sequence[RouteSpec], drivers: Sequence[Driver], data_root: Path, out: Path, workers: int
+) -> dict[str, float]:
+    """Drive every route with every driver, write the results below `out`; seconds per simulated second of new drives.
 
-    Results of another suite or of another version of a driver are removed first. Seconds per simulated second go to
-    `out/timing.json`. Raises what a drive raises; the routes that were finished by then are kept.
+    Results of another suite or of another version of a driver are removed first.
+    Raises what a drive raises; the routes that were finished by then are kept.
     """
-    todo, timing = [], {}
+    todo = []
     for driver in drivers:
-        done = {spec.id for spec in specs if is_done(out / driver.name, spec, driver)}
+        done = {spec.id for spec in specs if is_done(out / driver.name, spec, driver, data_root)}
         _keep_results(out / driver.name, done)
         todo += [(i, spec, driver) for i, spec in enumerate(specs) if spec.id not in done]
     with joblib.parallel_config("loky", inner_max_num_threads=1):
         jobs = (joblib.delayed(drive_and_write)(*job, data_root, out) for job in todo)
         results = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
-        for name, seconds in progress(results, "routes", total=len(todo)):
-            timing[name] = seconds
-    if timing:
-        _write_json(out / "timing.json", {"seconds_per_simulated_second": dict(sorted(timing.items()))})
+        return dict(sorted(progress(results, "routes", total=len(todo))))
 
 
 def drive_and_write(index: int, spec: RouteSpec, driver: Driver, data_root: Path, out: Path) -> tuple[str, float]:
-    """Drive one route; returns its name and the seconds it took per simulated second."""
+    """Drive one route; its name and the seconds it took per simulated second."""
     folder = out / driver.name
     started = time.perf_counter()
-    with LiveWorld(Place.of(data_root, spec.town), spec.turn, spec.seed, spec.length_m, spec.id) as world:
+    with LiveWorld(Place.of(data_root, spec.town), spec.scenario, spec.seed, spec.length_m, spec.id) as world:
         drive = drive_route(world, driver.make())
         log = world.log()
     record = route_record(index, spec.id, drive.ticks, drive.line.length_m, drive.end)
-    record["meta"] |= {"town": spec.town, "fingerprint": _fingerprint(spec, driver), "events": _events(drive)}
+    record["meta"] |= {"town": spec.town, "scenario": spec.scenario, "events": _events(drive)}
+    record["meta"]["fingerprint"] = _fingerprint(spec, driver, data_root)
     _write_json(folder / "metric_info" / record["save_name"] / "metric_info.json", metric_frames(drive.states))
     write_pickle(folder / "logs" / f"{spec.id}.pkl", log)
     _write_npz(folder / "plans" / f"{spec.id}.npz", plans=drive.plans, line=drive.line.points)
@@ -87,16 +88,14 @@ def drive_and_write(index: int, spec: RouteSpec, driver: Driver, data_root: Path
     return f"{driver.name}/{spec.id}", (time.perf_counter() - started) / drive.ticks[-1].time_s
 
 
-def is_done(folder: Path, spec: RouteSpec, driver: Driver) -> bool:
-    """Whether the result of this route by this version of the driver is there."""
+def is_done(folder: Path, spec: RouteSpec, driver: Driver, data_root: Path) -> bool:
+    """Whether the result of this route in this town by this version of the driver is there."""
     path = _result_path(folder, spec)
-    if not path.exists():
-        return False
-    return read_record(path)["meta"].get("fingerprint") == _fingerprint(spec, driver)
+    return path.exists() and read_record(path)["meta"].get("fingerprint") == _fingerprint(spec, driver, data_root)
 
 
 def read_record(path: Path) -> dict:
-    """The record of a result file of one route."""
+    """The record in a result file, which holds one."""
     return json.loads(path.read_text())["_checkpoint"]["records"][0]
 
 
@@ -111,12 +110,20 @@ def film(folder: Path, route_id: str, town_map: TownMap) -> Iterator[tuple[Scene
         yield scene_of_frames(window, HISTORY_FRAMES - 1, town_map, Path(), route_id), plan
 
 
+def events(folder: Path) -> list[dict]:
+    """All infractions of a driver but low speed: route, kind, time_s, x_m, y_m, text."""
+    records = [read_record(path) for path in sorted((folder / "results").glob("*.json"))]
+    rows = [{"route": record["route_id"], **event} for record in records for event in record["meta"]["events"]]
+    return [row for row in rows if row["kind"] != LOW_SPEED]
+
+
 def _result_path(folder: Path, spec: RouteSpec) -> Path:
     return folder / "results" / f"{spec.id}.json"
 
 
-def _fingerprint(spec: RouteSpec, driver: Driver) -> str:
-    return hashlib.sha256(json.dumps([asdict(spec), driver.version]).encode()).hexdigest()[:16]
+def _fingerprint(spec: RouteSpec, driver: Driver, data_root: Path) -> str:
+    made_from = [asdict(spec), driver.version, file_version(Place.of(data_root, spec.town).network_path)]
+    return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
 
 
 def _events(drive: Drive) -> list[dict]:

@@ -182,10 +182,10 @@ def test_progress_counts_points_passed_and_never_decreases():
     assert line.distance_m(np.array([10.0, 3.0])) == 3
 
 
-def test_a_suite_is_the_same_for_the_same_seed_and_mixes_towns_and_turns():
-    suites = [route_suite(("a", "b", "c"), 9, (100.0, 200.0), seed) for seed in (1, 1, 2)]
+def test_a_suite_is_the_same_for_the_same_seed_and_takes_turns():
+    suites = [route_suite(("a", "b"), ("x", "y", "z"), 6, (100.0, 200.0), seed) for seed in (1, 1, 2)]
     assert suites[0] == suites[1] != suites[2]
-    assert {(spec.town, spec.turn) for spec in suites[0]} == {(town, turn) for town in "abc" for turn in "lsr"}
+    assert {(spec.town, spec.scenario) for spec in suites[0]} == {(town, case) for town in "ab" for case in "xyz"}
     assert all(100 <= spec.length_m <= 200 for spec in suites[0])
 
 
@@ -247,11 +247,11 @@ def data_root(tmp_path_factory) -> Path:
     return root
 
 
-SPEC = RouteSpec("RouteScenario_0", "fir", "s", 7, 60.0)
+SPEC = RouteSpec("RouteScenario_0", "fir", "straight", 7, 60.0)
 
 
 def open_world(data_root: Path, spec: RouteSpec = SPEC) -> LiveWorld:
-    return LiveWorld(Place.of(data_root, spec.town), spec.turn, spec.seed, spec.length_m, spec.id)
+    return LiveWorld(Place.of(data_root, spec.town), spec.scenario, spec.seed, spec.length_m, spec.id)
 
 
 def test_following_the_line_completes_a_route_and_the_scenes_are_whole(data_root):
@@ -302,7 +302,7 @@ def make_killer():
 
 
 def test_a_killed_suite_resumes_at_the_next_route_and_ends_as_if_it_had_not_been_killed(data_root, tmp_path):
-    specs = [SPEC, RouteSpec("RouteScenario_1", "fir", "r", 8, 60.0)]
+    specs = [SPEC, RouteSpec("RouteScenario_1", "fir", "right_turn", 8, 60.0)]
     good = Driver("straight", partial(make_follower, 6.0), "1")
     run_suite(specs, [good], data_root, tmp_path / "whole", workers=1)
 
@@ -325,9 +325,9 @@ def test_a_killed_suite_resumes_at_the_next_route_and_ends_as_if_it_had_not_been
 def test_another_version_or_another_suite_is_driven_anew(data_root, tmp_path):
     good = Driver("straight", partial(make_follower, 6.0), "1")
     run_suite([SPEC], [good], data_root, tmp_path, workers=1)
-    assert suite.is_done(tmp_path / "straight", SPEC, good)
-    assert not suite.is_done(tmp_path / "straight", SPEC, Driver("straight", good.make, "2"))
-    other = RouteSpec("RouteScenario_9", "fir", "r", 8, 60.0)
+    assert suite.is_done(tmp_path / "straight", SPEC, good, data_root)
+    assert not suite.is_done(tmp_path / "straight", SPEC, Driver("straight", good.make, "2"), data_root)
+    other = RouteSpec("RouteScenario_9", "fir", "right_turn", 8, 60.0)
     run_suite([other], [good], data_root, tmp_path, workers=1)
     assert [p.name for p in (tmp_path / "straight" / "results").iterdir()] == ["RouteScenario_9.json"]
 
