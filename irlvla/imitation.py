@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from irlvla import PLAN_INTERVAL_S, PLAN_POSES
 from irlvla.losses import plan_distance, polyline_distances
 from irlvla.models.perception import detections
 from irlvla.models.policy import Policy, best_plan
@@ -29,13 +28,6 @@ def load_split(runs: Path, split: str, image_hw: tuple[int, int]) -> SceneDatase
     return SceneDataset(targets, runs / "data" / "sensor_blobs", image_hw, meta)
 
 
-def constant_velocity_plans(status: NDArray) -> NDArray:
-    """(n, T, 3) straight on at the present speed, from status (n, H, 8)."""
-    plans = np.zeros((len(status), PLAN_POSES, 3))
-    plans[..., 0] = status[:, -1, 4:5] * PLAN_INTERVAL_S * np.arange(1, PLAN_POSES + 1)
-    return plans
-
-
 def plan_errors(plans: Tensor, logits: Tensor, human: Tensor) -> dict[str, float]:
     """Displacement [m] of K plans (n, K, T, 3) with logits (n, K) from the human plans (n, T, 3).
 
@@ -49,16 +41,6 @@ def plan_errors(plans: Tensor, logits: Tensor, human: Tensor) -> dict[str, float
         "min_ade_m": every.min(dim=1).values.mean().item(),
         "best_chosen": (every.argmin(dim=1) == logits.argmax(dim=1)).float().mean().item(),
     }
-
-
-@torch.no_grad()
-def plans_of(policy: Policy, tokens: Mapping[str, NDArray], seed: int, batch_size: int = 64) -> tuple[Tensor, Tensor]:
-    """Plans (n, K, T, 3) and logits (n, K) for cached tokens, with noise from `seed`."""
-    generator, parts = torch.Generator().manual_seed(seed), []
-    for start in range(0, len(tokens["status"]), batch_size):
-        rows = {k: torch.from_numpy(v[start : start + batch_size].astype(np.float32)) for k, v in tokens.items()}
-        parts.append(policy.plan(rows, policy.noise(len(rows["status"]), generator)))
-    return torch.cat([plans for plans, _ in parts]), torch.cat([logits for _, logits in parts])
 
 
 @torch.no_grad()

@@ -63,6 +63,7 @@ class Imitation(Section):
     num_anchors: PositiveInt  # plans per scene
     plan_blocks: PositiveInt
     steps: PositiveInt  # denoising steps
+    dropout: float = Field(ge=0, lt=1)  # in the planner
     weights: dict[str, float]  # of the loss terms
     epochs: PositiveInt  # of the whole policy
     batch_size: PositiveInt
