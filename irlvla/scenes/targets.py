@@ -23,7 +23,7 @@ Range = tuple[float, float]
 OBJECT_CLASSES = ("vehicle", "pedestrian", "bicycle", "static")
 BOX_COLUMNS = ("x", "y", "z", "length", "width", "height", "heading", "vx", "vy")  # centre, ego frame; m, rad, m/s
 MAP_CLASSES = ("centerline", "boundary", "crosswalk")
-BEV_CLASSES = ("background", "road", "walkway", "centerline", "static", "vehicle", "pedestrian")  # later paints over
+BEV_CLASSES = ("background", "road", "walkway", "centerline", "static", "vehicle", "pedestrian")
 NO_CLASS = -1  # of rows that hold nothing
 
 NUM_OBJECTS = 30
@@ -128,7 +128,7 @@ def map_targets(scene: Scene, x_range_m: Range, y_range_m: Range) -> tuple[Array
 
 
 def bev_classes(scene: Scene, grid_cells: int, x_range_m: Range, y_range_m: Range) -> NDArray[np.uint8]:
-    """(X, Y) class of each cell; x grows with the first index, y with the second."""
+    """(X, Y) class of each cell; x grows with the first index, y with the second. The smaller thing paints over."""
     grid = np.zeros((grid_cells, grid_cells), np.uint8)
     low = np.array([x_range_m[0], y_range_m[0]])
     cells_per_m = grid_cells / (np.array([x_range_m[1], y_range_m[1]]) - low)
@@ -142,7 +142,8 @@ def bev_classes(scene: Scene, grid_cells: int, x_range_m: Range, y_range_m: Rang
         rings = [cells(shapely.get_coordinates(ring)) for ring in (polygon.exterior, *polygon.interiors)]
         cv2.fillPoly(grid, rings, BEV_CLASSES.index(name), shift=FIXED_POINT_BITS)
 
-    for layers, name in ((ROAD_LAYERS, "road"), (("WALKWAY",), "walkway")):
+    # Painting includes the cells that an outline touches: the road comes later, so that no walkway narrows it.
+    for layers, name in ((("WALKWAY",), "walkway"), (ROAD_LAYERS, "road")):
         for polygon in shapely.get_parts(_polygons(scene, layers, rectangle)):
             fill(polygon, name)
     for layer in ("LANE", "LANE_CONNECTOR"):
