@@ -142,7 +142,10 @@ def _leader_finder(
     reach = start_m + abs(max_speed_mps) * CORRIDOR_HORIZON_S
     corridor = path.between(start_m, reach).buffer(vehicle.WIDTH_M / 2, cap_style="square")
     in_corridor = [shapely.STRtree(shapes).query(corridor, predicate="intersects") for shapes in around.polygons]
-    shape_progress = shapely.line_locate_point(path.line, shapely.centroid(around.polygons))
+    shape_progress = [
+        shapely.line_locate_point(path.line, shapely.centroid(shapes[near]))
+        for shapes, near in zip(around.polygons, in_corridor, strict=True)
+    ]
     nothing_ahead = (path.length_m, 0.0, vehicle.LENGTH_M / 2)
 
     def find(step: int, progress_m: Array, poses: Array) -> Array:
@@ -152,7 +155,7 @@ def _leader_finder(
         if not len(near):
             return leader
         gap = shapely.distance(ego_polygons(poses)[:, None], around.polygons[forecast, near])
-        gap[shape_progress[forecast, near] <= progress_m[:, None]] = np.inf
+        gap[shape_progress[forecast] <= progress_m[:, None]] = np.inf
         nearest = np.argmin(gap, axis=1)
         distance = gap[np.arange(len(gap)), nearest]
         along = around.speed_mps[near[nearest]] * np.cos(around.heading[near[nearest]] - poses[:, 2])

@@ -6,8 +6,10 @@ stands 1.461 m too far back and one step late, are properties of the official ev
 (Its rule that a car does not see another whose token is part of its own is left out: tokens of one length never are.)
 """
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import cos, hypot, pi, sin, sqrt
 
 import numpy as np
 import shapely
@@ -30,7 +32,6 @@ RADIUS_M = 100.0  # cars farther from the ego leave the simulation
 SNAP_M = 3.0  # cars farther from their rail are not simulated
 PARKED_SPEED_MPS = 0.1
 SIMPLIFY_M = 1e-5
-EGO_LWH_M = np.array([vehicle.LENGTH_M, vehicle.WIDTH_M, vehicle.HEIGHT_M])
 
 
 def react(context: ScoringContext, states: Array) -> ScoringContext:
@@ -48,14 +49,12 @@ def react(context: ScoringContext, states: Array) -> ScoringContext:
     parked = _parked_candidates(context)
     for step in range(1, NUM_STATES):
         ego = _Ego.of(states[step - 1])
-        cars = [car for car in cars if np.hypot(*(car.pose[:2] - ego.pose[:2])) <= RADIUS_M]
+        cars = [car for car in cars if hypot(car.pose[0] - ego.pose[0], car.pose[1] - ego.pose[1]) <= RADIUS_M]
         for car in cars:
             car.advance(*_leader(car, cars, ego))
         for car in cars:
-            moved[step, car.track] = [
-                *car.pose,
-                *(car.speed_mps * np.array([np.cos(car.pose[2]), np.sin(car.pose[2])])),
-            ]
+            x, y, heading = car.pose
+            moved[step, car.track] = x, y, heading, car.speed_mps * cos(heading), car.speed_mps * sin(heading)
             valid[step, car.track] = True
         standing = _standing(context, parked, cars)
         moved[step, standing], valid[step, standing] = context.track_states[0, standing], True
@@ -92,11 +91,11 @@ class _Ego:
     @classmethod
     def of(cls, state: Array) -> "_Ego":
         pose = state[: HEADING + 1]
-        return cls(pose, float(np.hypot(state[VX], state[VY])), box_polygons(pose, EGO_LWH_M))
+        return cls(pose, hypot(state[VX], state[VY]), _box(pose, vehicle.LENGTH_M, vehicle.WIDTH_M))
 
     @property
     def reach_m(self) -> float:
-        return float(np.hypot(vehicle.LENGTH_M, vehicle.WIDTH_M)) / 2
+        return hypot(vehicle.LENGTH_M, vehicle.WIDTH_M) / 2
 
 
 class _Car:
@@ -105,7 +104,7 @@ class _Car:
     def __init__(self, track: int, rail: "_Rail", lwh_m: Array, progress_m: float, speed_mps: float, target_mps: float):
         self.track, self.rail, self.lwh_m, self.target_mps = track, rail, lwh_m, target_mps
         self.progress_m, self.speed_mps = progress_m, speed_mps
-        self.pose = rail.path.at(progress_m)
+        self.pose = rail.pose(progress_m)
         self.shape_or_none: shapely.Geometry | None = None
 
     @property
@@ -119,20 +118,20 @@ class _Car:
             half = self.lwh_m[0] / 2
             strip = self.rail.between(self.progress_m - half, self.progress_m + half + HEADWAY_S * self.speed_mps)
             covered = strip.buffer(self.lwh_m[1] / 2, cap_style="flat")
-            self.shape_or_none = shapely.union(covered, box_polygons(self.pose, self.lwh_m)).simplify(SIMPLIFY_M)
+            self.shape_or_none = shapely.union(covered, _box(self.pose, *self.lwh_m[:2])).simplify(SIMPLIFY_M)
         return self.shape_or_none
 
     def advance(self, gap_m: float, leader_mps: float) -> None:
         """One Euler step of IDM behind a leader `gap_m` ahead that moves with `leader_mps` along this car's heading."""
         speed = self.speed_mps
-        closing = speed * (speed - leader_mps) / (2 * np.sqrt(MAX_ACCELERATION_MPS2 * MAX_DECELERATION_MPS2))
+        closing = speed * (speed - leader_mps) / (2 * sqrt(MAX_ACCELERATION_MPS2 * MAX_DECELERATION_MPS2))
         wanted = MIN_GAP_M + speed * HEADWAY_S + closing
         free = 1 - (speed / self.target_mps) ** EXPONENT
         acceleration = MAX_ACCELERATION_MPS2 * (free - (wanted / max(gap_m, MIN_GAP_M)) ** 2)
         acceleration = min(max(acceleration, -MAX_DECELERATION_MPS2), MAX_ACCELERATION_MPS2)
         self.progress_m += STEP_S * speed
         self.speed_mps = max(speed + STEP_S * acceleration, 0.0)
-        self.pose = self.rail.path.at(self.progress_m)
+        self.pose = self.rail.pose(self.progress_m)
         self.shape_or_none = None
 
 
@@ -151,24 +150,51 @@ class _Rail:
     def max_step_m(self) -> float:
         return float(np.diff(self.path.progress_m).max())
 
+    @cached_property
+    def _columns(self) -> tuple[list[float], ...]:
+        """Distance, x, y and unwrapped heading of the vertices, as lists: single numbers come faster out of them."""
+        return (
+            self.path.progress_m.tolist(),
+            *self.path.poses[:, :2].T.tolist(),
+            np.unwrap(self.path.poses[:, 2]).tolist(),
+        )
+
+    def pose(self, progress_m: float) -> tuple[float, float, float]:
+        """x, y, heading (wrapped) at a distance, which is clamped to the rail's ends."""
+        progress, x, y, heading = self._columns
+        progress_m = min(max(progress_m, 0.0), progress[-1])
+        i = min(bisect_right(progress, progress_m), len(progress) - 1)
+        share = (progress_m - progress[i - 1]) / (progress[i] - progress[i - 1])
+        angle = heading[i - 1] + share * (heading[i] - heading[i - 1])
+        return x[i - 1] + share * (x[i] - x[i - 1]), y[i - 1] + share * (y[i] - y[i - 1]), (angle + pi) % (2 * pi) - pi
+
     def ahead(self, progress_m: float) -> Array:
         """(P, 2) vertices of the rest of the rail, the present point first."""
-        following = np.searchsorted(self.path.progress_m, progress_m, side="right")
+        following = bisect_right(self._columns[0], progress_m)
         if following == len(self.path.poses):
             return self.path.poses[-2:, :2]
-        return np.concatenate([self.path.at(progress_m)[None, :2], self.path.poses[following:, :2]])
+        return np.concatenate([[self.pose(progress_m)[:2]], self.path.poses[following:, :2]])
 
     def between(self, start_m: float, end_m: float) -> shapely.LineString:
-        progress = self.path.progress_m
-        start_m, end_m = np.clip([start_m, end_m], 0.0, progress[-1])
-        first = np.searchsorted(progress, start_m, side="right")
-        last = np.searchsorted(progress, end_m, side="left")
+        """The rail between two distances, which are clamped to its ends."""
+        progress = self._columns[0]
+        start_m, end_m = max(start_m, 0.0), min(max(end_m, 0.0), progress[-1])
+        first, last = bisect_right(progress, start_m), bisect_left(progress, end_m)
         if first == len(progress):
             return shapely.linestrings(self.path.poses[-2:, :2])
         if last == 0:
             return shapely.linestrings(self.path.poses[:2, :2])
-        ends = self.path.at(np.array([start_m, end_m]))[:, :2]
-        return shapely.linestrings(np.concatenate([ends[:1], self.path.poses[first:last, :2], ends[1:]]))
+        start, end = self.pose(start_m)[:2], self.pose(end_m)[:2]
+        return shapely.linestrings(np.concatenate([[start], self.path.poses[first:last, :2], [end]]))
+
+
+def _box(pose: tuple[float, float, float] | Array, length_m: float, width_m: float) -> shapely.Polygon:
+    """As `box_polygons`, for one box."""
+    x, y, heading = pose
+    ahead_x, ahead_y = length_m / 2 * cos(heading), length_m / 2 * sin(heading)
+    left_x, left_y = width_m / 2 * cos(heading + pi / 2), width_m / 2 * sin(heading + pi / 2)
+    signs = ((1, 1), (-1, 1), (-1, -1), (1, -1))
+    return shapely.Polygon([(x + (b * left_x + a * ahead_x), y + (b * left_y + a * ahead_y)) for a, b in signs])
 
 
 def _start_cars(context: ScoringContext) -> list[_Car]:
@@ -212,10 +238,10 @@ def _standing(context: ScoringContext, parked: NDArray[np.int64], cars: list[_Ca
     parked = [track for track in parked if track not in simulated]
     if not parked:
         return []
-    boxes = [box_polygons(car.pose, car.lwh_m) for car in cars]
+    boxes = [_box(car.pose, *car.lwh_m[:2]) for car in cars]
     standing = []
     for track in parked:
-        box = box_polygons(context.track_states[0, track, :3], context.track_lwh[track])
+        box = _box(context.track_states[0, track, :3], *context.track_lwh[track, :2])
         if not shapely.intersects(boxes, box).any():
             standing.append(track)
             boxes.append(box)
@@ -235,7 +261,7 @@ def _leader(car: _Car, cars: list[_Car], ego: _Ego) -> tuple[float, float]:
     nearest = on_rail[0]
     if len(on_rail) > 1:
         nearest = on_rail[shapely.STRtree([other.shape for other in on_rail]).nearest(car.shape)]
-    return shapely.distance(car.shape, nearest.shape), nearest.speed_mps * np.cos(nearest.pose[2] - car.pose[2])
+    return shapely.distance(car.shape, nearest.shape), nearest.speed_mps * cos(nearest.pose[2] - car.pose[2])
 
 
 def _meeting(ahead: Array, car: _Car, others: list) -> list:
@@ -247,7 +273,7 @@ def _meeting(ahead: Array, car: _Car, others: list) -> list:
     if not near:
         return []
     line = shapely.linestrings(ahead)
-    near = [other for other in near if shapely.distance(line, other.shape) <= car.lwh_m[1] / 2 + 1e-6]
+    near = [other for other in near if shapely.dwithin(line, other.shape, car.lwh_m[1] / 2 + 1e-6)]
     if not near:
         return []
     lane = line.buffer(car.lwh_m[1] / 2, cap_style="flat")
