@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+import libsumo
 import numpy as np
 import pytest
 import shapely
@@ -17,6 +18,7 @@ from irlvla.scenes.scene import Scene
 from irlvla.scenes.town_map import LAYERS, Lane, Layer, TownMap
 from irlvla.suite import Driver, run_suite
 from irlvla.vehicle import REAR_AXLE_TO_FRONT_M, REAR_AXLE_TO_REAR_M, WIDTH_M
+from irlvla.world.demand import EGO
 from irlvla.world.live import LiveWorld
 from irlvla.world.recording import Place
 from irlvla.world.route import Route
@@ -286,6 +288,25 @@ def test_an_ego_off_the_road_or_against_the_traffic_does_not_stop_the_world(data
             ego[:2] += 0.5 * np.array([np.cos(ego[HEADING]), np.sin(ego[HEADING])])
             world.step(ego)
         np.testing.assert_allclose(local_from_global(ego[:3], world.observe().ego_pose), 0, atol=1e-6)
+
+
+def test_a_car_behind_stops_for_an_ego_that_stands(data_root):
+    with open_world(data_root) as world:
+        ego = world.ego_state.copy()
+        ego[VX] = 0.0
+        edge, position = libsumo.vehicle.getRoadID(EGO), libsumo.vehicle.getLanePosition(EGO)
+        libsumo.route.add("behind", [edge])
+        lane = libsumo.vehicle.getLaneIndex(EGO)
+        libsumo.vehicle.add(
+            "behind", "behind", "car", departLane=str(lane), departPos=str(position - 30), departSpeed="8"
+        )
+        libsumo.vehicle.setLaneChangeMode("behind", 0)  # it would overtake
+        for _ in range(100):
+            world.step(ego)
+            assert not closed_loop.contacts(world.frame.agents, ego)
+        car = world.frame.agents.ids.index("behind")
+        gap_m = -local_from_global(ego[:3], world.frame.agents.poses[car])[0] - 2.3 - REAR_AXLE_TO_REAR_M
+    assert 0.5 < gap_m < 10 and np.hypot(*world.frame.agents.velocity_mps[car]) < 0.1
 
 
 class Killed(Exception):
