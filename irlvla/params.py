@@ -91,6 +91,7 @@ class RewardWorldModel(Section):
     heads: PositiveInt
     feedforward: PositiveInt
     blocks: PositiveInt
+    dropout: float = Field(ge=0, lt=1)
     epochs: PositiveInt
     batch_scenes: PositiveInt
     plans_per_scene: PositiveInt  # drawn anew at each visit

@@ -195,10 +195,13 @@ def train(
     """Improve `planner` and `critic` in place by PPO; yields the figures of each iteration when it is done.
 
     Args:
-        planner: its present state is the imitation policy that behaviour cloning refers to.
+        planner: its present state is the imitation policy that behaviour cloning refers to; in evaluation mode, as
+            dropout would make the old and the new policy differ by chance.
         cached: tokens of all training scenes; `reward` gets row numbers into them.
         anchors: (K, T, 3) normalised.
     """
+    if planner.training:
+        raise ValueError("the planner must be in evaluation mode: planner.eval()")
     reference = copy.deepcopy(planner).requires_grad_(False)
     optimizer = torch.optim.Adam(
         [

@@ -107,7 +107,7 @@ def test_reference_plan_is_read_at_two_hertz_with_and_without_the_pose_at_zero()
 def test_a_live_agent_plans_in_the_ego_frame_from_a_scene_and_its_images():
     vlm = command_model()
     policy = tiny_policy.policy(meta_channels=32)
-    images = np.random.default_rng(0).integers(0, 255, (3, 32, 96, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 255, (3, tiny_policy.HEIGHT, tiny_policy.WIDTH, 3), dtype=np.uint8)
     scene = road_scene([CAR])
     plan = agents.policy_agent(policy, vlm)(scene, images)
     assert plan.shape == (PLAN_POSES, 3) and np.isfinite(plan).all()

@@ -194,7 +194,7 @@ def bandit_run(baseline: str, cloning_weight: float = 0.0):
     torch.manual_seed(0)
     side = torch.tensor([-1.0, 1.0]).repeat(16)
     status = torch.stack([side, -side], dim=-1)[:, None]
-    policy, critic = Bandit(), reinforcement.Critic(2, 1, 2)
+    policy, critic = Bandit().eval(), reinforcement.Critic(2, 1, 2)
     optimum = torch.stack([torch.full((PLAN_POSES, 3), 1.0), torch.full((PLAN_POSES, 3), -0.5)])
 
     def reward(scenes, plans):

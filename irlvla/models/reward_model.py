@@ -117,12 +117,13 @@ class RewardModel(nn.Module):
         x_range_m: Range,
         y_range_m: Range,
         sources: Sequence[str] = SOURCES,
+        dropout: float = 0.0,
     ):
         super().__init__()
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         self.arguments = {name: list(v) if isinstance(v, tuple) else v for name, v in given.items()}
         self.encoder = TrajectoryEncoder(channels, x_range_m, y_range_m)
-        self.blocks = nn.ModuleList(DecoderBlock(channels, heads, feedforward, sources) for _ in range(blocks))
+        self.blocks = nn.ModuleList(DecoderBlock(channels, heads, feedforward, sources, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(channels)
         self.heads = nn.ModuleDict({name: mlp(channels, channels, self.outputs(name)) for name in SUB_SCORES})
 
