@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, SmolVLMConfig, SmolVLMForConditionalGeneration, SmolVLMVisionConfig
 
 PATCH_PX = 16
+QUERY_SCALE = 4.0  # of the adaptor's queries at first: they look at different patches, not all at the average
 STEM_CHANNELS = (16, 32, 64)  # of the stages at 1/2, 1/4, 1/8
 
 
@@ -46,7 +47,9 @@ def small_config(
     """
     if any(side % PATCH_PX for side in image_size) or vision_dim % 32 or text_dim % 32:
         raise ValueError(f"image size {image_size} must divide by {PATCH_PX}, widths {vision_dim}, {text_dim} by 32")
+    # The usual spread of 0.02 is made for widths of a thousand; small models hardly start to learn with it.
     vision = SmolVLMVisionConfig(
+        initializer_range=vision_dim**-0.5,
         hidden_size=vision_dim,
         intermediate_size=2 * vision_dim,
         num_hidden_layers=vision_layers,
@@ -55,6 +58,7 @@ def small_config(
         patch_size=PATCH_PX,
     )
     text = LlamaConfig(
+        initializer_range=text_dim**-0.5,
         vocab_size=vocabulary,
         hidden_size=text_dim,
         intermediate_size=2 * text_dim,
@@ -93,22 +97,25 @@ class ConvStem(nn.Sequential):
 
 
 class DrivingVisionAdaptor(nn.Module):
-    """Compresses a view's patches to `tokens` tokens of the language model: learned queries, one cross-attention."""
+    """Compresses a view's patches to `tokens` tokens of the language model: learned queries, one cross-attention.
+
+    What all views have in common is by far the larger part of the patches of an untrained encoder. The queries are
+    therefore not added to what they read, and batch normalisation takes the mean over views away: without it the
+    language model learns to overlook the images.
+    """
 
     def __init__(self, tokens: int, vision_dim: int, text_dim: int):
         super().__init__()
-        self.queries = nn.Parameter(0.5 * torch.randn(tokens, vision_dim))
-        self.norm = nn.LayerNorm(vision_dim)
+        self.queries = nn.Parameter(QUERY_SCALE * torch.randn(tokens, vision_dim))
         self.attention = nn.MultiheadAttention(vision_dim, vision_dim // 32, batch_first=True)
-        self.project = nn.Sequential(
-            nn.LayerNorm(vision_dim), nn.Linear(vision_dim, text_dim), nn.GELU(), nn.Linear(text_dim, text_dim)
-        )
+        self.norm = nn.BatchNorm1d(vision_dim)
+        self.project = nn.Sequential(nn.Linear(vision_dim, text_dim), nn.GELU(), nn.Linear(text_dim, text_dim))
 
     def forward(self, patches: Tensor) -> Tensor:
         """(n, patches, vision_dim) -> (n, tokens, text_dim)."""
-        keys = self.norm(patches)
         queries = self.queries.expand(len(patches), -1, -1)
-        return self.project(queries + self.attention(queries, keys, keys, need_weights=False)[0])
+        seen = self.attention(queries, patches, patches, need_weights=False)[0]
+        return self.project(self.norm(seen.transpose(1, 2)).transpose(1, 2))
 
 
 class DrivingVLM(SmolVLMForConditionalGeneration):
