@@ -2,13 +2,15 @@
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 
 from irlvla.world.build import build
+from irlvla.world.check import check
 from irlvla.world.town import TOWNS
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="irlvla.world", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("build", help="make a dataset")
@@ -17,12 +19,19 @@ def main() -> None:
     make.add_argument("--towns", nargs="+", choices=TOWNS, default=list(TOWNS))
     make.add_argument("--logs", type=int, help="logs per town (default: each town's own number)")
     make.add_argument("--workers", type=int, default=2)
+    examine = commands.add_parser("check", help="validate a dataset; exit 1 if something is wrong")
+    examine.add_argument("root", type=Path)
     arguments = parser.parse_args()
+    if arguments.command == "check":
+        report = check(arguments.root)
+        print(*report.lines(), sep="\n")
+        return 1 if report.problems else 0
     towns = [TOWNS[name] for name in arguments.towns]
     if arguments.logs is not None:
         towns = [dataclasses.replace(town, logs=arguments.logs) for town in towns]
     build(arguments.out, arguments.seed, towns, arguments.workers)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -52,7 +52,7 @@ def following(edge: "sumolib.net.edge.Edge") -> list[tuple["sumolib.net.edge.Edg
 
 
 def random_walk(start: "sumolib.net.edge.Edge", length_m: float, turn: str, rng: Generator) -> list:
-    """Edges from `start` on, without repeats, about `length_m` long; `turn` (s, l or r) is taken first where possible."""
+    """Edges from `start` on, without repeats, about `length_m` long; `turn` (s, l, r) comes first where possible."""
     edges, length = [start], start.getLength()
     while length < length_m:
         options = [(edge, way) for edge, way in following(edges[-1]) if edge not in edges]
@@ -129,8 +129,8 @@ def _types() -> list[str]:
         for name, (length, width, height, _, vclass, model) in VEHICLE_TYPES.items()
     ]
     ego = (
-        f'<vType id="{EGO}" length="{vehicle.LENGTH_M}" width="{vehicle.WIDTH_M}" height="{vehicle.HEIGHT_M}" accel="1.8"'
-        f' decel="2.8" sigma="0" speedFactor="0.97" lcSpeedGain="0" lcKeepRight="0" {sublane}/>'
+        f'<vType id="{EGO}" length="{vehicle.LENGTH_M}" width="{vehicle.WIDTH_M}" height="{vehicle.HEIGHT_M}"'
+        f' accel="1.8" decel="2.8" sigma="0" speedFactor="0.97" lcSpeedGain="0" lcKeepRight="0" {sublane}/>'
     )
     blocker = f'<vType id="{BLOCKER}" length="18" width="2.4" vClass="passenger" {sublane}/>'
     length, width, height = PEDESTRIAN_SIZE_M

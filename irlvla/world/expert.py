@@ -1,6 +1,7 @@
 """The human driver of the logs: SUMO's ego, made comfortable.
 
-SUMO decides where and when; its raw motion breaks comfort limits. The path is smoothed along its length, then the motion on it is re-timed by a quadratic programme with bounded acceleration and jerk
+SUMO decides where and when; its raw motion breaks comfort limits. The path is smoothed along its length,
+then the motion on it is re-timed by a quadratic programme with bounded acceleration and jerk
 
     min  sum |s - s_sumo|^2 + 0.4 |a|^2 + 0.3 |j|^2    (plus slack penalties)
     s.t. s' = v, v' = a, a' = j,  0 <= v <= sqrt(A_LATERAL / curvature),  s <= what leader and stop line leave.
@@ -19,7 +20,7 @@ from irlvla.vehicle import REAR_AXLE_TO_CENTER_M, REAR_AXLE_TO_FRONT_M
 STEP_S = 0.1
 PATH_SPACING_M = 0.25
 PATH_SMOOTHING_M = 1.6  # standard deviation of the Gaussian along the path
-LATERAL_ACCELERATION = 2.6  # [m/s2]
+LATERAL_ACCELERATION = 2.4  # [m/s2]
 ACCELERATION = (-3.0, 1.8)  # [m/s2], well inside EPDMS' -4.05 ... 2.40
 JERK = 2.4  # [m/s3]; EPDMS allows 4.13
 WEIGHT_ACCELERATION, WEIGHT_JERK = 0.4, 0.3
@@ -61,7 +62,7 @@ class Path:
 
 
 def smooth_path(front_xy: Array, heading_rad: Array) -> tuple[Path, Array]:
-    """Rear-axle path of a car whose box centre follows the line of the front bumpers (K, 2), and each moment's distance.
+    """Rear-axle path of a car whose box centre follows the line of the front bumpers (K, 2); each moment's distance.
 
     The line goes on straight for 30 m beyond both ends. The rear axle is dragged behind the centre (a tractrix), so
     the heading is its tangent: no side slip.

@@ -45,7 +45,19 @@ def cameras(folder: str, frame_token: str) -> dict[str, dict]:
     }
 
 
-def annotations(agents: Agents, ego_pose: Array, log_name: str, frame_token: str) -> dict[str, object]:
+class TrackTokens(dict[str, str]):
+    """Token of each object of a log by its name in the simulation; made once, so that a pickle stores it once."""
+
+    def __init__(self, log_name: str) -> None:
+        super().__init__()
+        self.log_name = log_name
+
+    def __missing__(self, name: str) -> str:
+        self[name] = token(self.log_name, name)
+        return self[name]
+
+
+def annotations(agents: Agents, ego_pose: Array, frame_token: str, tracks: TrackTokens) -> dict[str, object]:
     """Boxes in the ego frame, and the names and tokens that go with them."""
     poses = local_from_global(ego_pose, agents.poses)
     height = agents.size_m[:, 2:3]
@@ -53,10 +65,10 @@ def annotations(agents: Agents, ego_pose: Array, log_name: str, frame_token: str
     velocity = rotate(agents.velocity_mps, np.full(len(agents.ids), -ego_pose[2]))
     return {
         "boxes": boxes,
-        "names": np.array(agents.categories, dtype="<U16"),
+        "names": np.array(agents.categories, dtype=object),  # a pickle stores each name once
         "velocity_3d": np.hstack([velocity, np.zeros((len(velocity), 1))]).astype(np.float32),
         "instance_tokens": [token(frame_token, id) for id in agents.ids],
-        "track_tokens": [token(log_name, id) for id in agents.ids],
+        "track_tokens": [tracks[id] for id in agents.ids],
     }
 
 
@@ -64,7 +76,7 @@ def log_frames(
     log_name: str, log_index: int, map_name: str, roadblock_ids: Sequence[str], frames: Sequence[Frame]
 ) -> list[dict]:
     """Frame dicts of one log, in time order."""
-    tokens = [token(log_name, index) for index in range(len(frames))]
+    tokens, tracks = [token(log_name, index) for index in range(len(frames))], TrackTokens(log_name)
     shared = {
         "log_name": log_name, "log_token": token(log_name, "log"), "scene_name": f"{log_name}-scene-0000",
         "scene_token": token(log_name, "scene"), "map_location": map_name, "roadblock_ids": list(roadblock_ids),
@@ -73,11 +85,14 @@ def log_frames(
     }  # fmt: skip
     start_us = EPOCH_US + log_index * LOG_INTERVAL_US - frames[0].timestamp_us
     return [
-        _log_frame(frame, index, tokens, start_us + frame.timestamp_us, shared) for index, frame in enumerate(frames)
+        _log_frame(frame, index, tokens, tracks, start_us + frame.timestamp_us, shared)
+        for index, frame in enumerate(frames)
     ]
 
 
-def _log_frame(frame: Frame, index: int, tokens: list[str], timestamp_us: int, shared: dict) -> dict:
+def _log_frame(
+    frame: Frame, index: int, tokens: list[str], tracks: TrackTokens, timestamp_us: int, shared: dict
+) -> dict:
     name, log_name = tokens[index], shared["log_name"]
     x, y, heading = frame.ego_pose
     pose = np.eye(4)
@@ -85,7 +100,7 @@ def _log_frame(frame: Frame, index: int, tokens: list[str], timestamp_us: int, s
     pose[:2, 3] = x, y
     rotation = np.array([np.cos(heading / 2), 0.0, 0.0, np.sin(heading / 2)])
     velocity, acceleration = frame.ego_velocity_mps, frame.ego_acceleration_mps2
-    boxes = annotations(frame.agents, frame.ego_pose, log_name, name)
+    boxes = annotations(frame.agents, frame.ego_pose, name, tracks)
     return {
         **shared,
         "token": name,
@@ -122,7 +137,7 @@ def synthetic_scene(log: Sequence[dict], first: int, name: str, frames: Sequence
     """
     log_name, present = log[0]["log_name"], first + PLAN_POSES
     scene = token(log_name, first, name, "follow-up")
-    tokens = [token(scene, index, length=17) for index in range(len(frames))]
+    tokens, tracks = [token(scene, index, length=17) for index in range(len(frames))], TrackTokens(log_name)
     offset_us = log[0]["timestamp"] - frame_zero.timestamp_us
     if frames[HISTORY_FRAMES - 1].timestamp_us + offset_us != log[present]["timestamp"]:
         raise ValueError(f"{log_name}: follow-up {name} is not where frame {present} is in time")
@@ -139,7 +154,7 @@ def synthetic_scene(log: Sequence[dict], first: int, name: str, frames: Sequence
                 "timestamp": frame.timestamp_us + offset_us,
                 "roadblock_ids": log[0]["roadblock_ids"],
                 "traffic_lights": [(int(id), bool(red)) for id, red in frame.lights],
-                "annotations": annotations(frame.agents, frame.ego_pose, log_name, name),
+                "annotations": annotations(frame.agents, frame.ego_pose, name, tracks),
                 "ego_status": {
                     "ego_pose": frame.ego_pose, "ego_velocity": frame.ego_velocity_mps,
                     "ego_acceleration": frame.ego_acceleration_mps2, "driving_command": frame.driving_command,

@@ -17,10 +17,11 @@ pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2026-01-01T00:00:00.000Z"}
 
 # Layers, their geometry, and their columns: an empty layer still needs them.
 LAYERS = {
-    "lanes_polygons": ("Polygon", ("lane_fid", "lane_group_fid", "lane_index", "left_boundary_fid", "right_boundary_fid",
-                                   "speed_limit_mps", "creator_id")),
-    "lane_connectors": ("LineString", ("exit_lane_fid", "entry_lane_fid", "exit_lane_group_fid", "entry_lane_group_fid",
-                                       "lane_group_connector_fid", "speed_limit_mps", "intersection_fid",
+    "lanes_polygons": ("Polygon", ("lane_fid", "lane_group_fid", "lane_index", "left_boundary_fid",
+                                   "right_boundary_fid", "speed_limit_mps", "creator_id")),
+    "lane_connectors": ("LineString", ("exit_lane_fid", "entry_lane_fid", "exit_lane_group_fid",
+                                       "entry_lane_group_fid", "lane_group_connector_fid",
+                                       "speed_limit_mps", "intersection_fid",
                                        "turn_type_fid", "traffic_light_stop_line_fids", "creator_id")),
     "gen_lane_connectors_scaled_width_polygons": ("Polygon", ("lane_connector_fid", "left_boundary_fid",
                                                               "right_boundary_fid", "intersection_fid",

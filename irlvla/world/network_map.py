@@ -25,6 +25,7 @@ from irlvla.world.town import network_offset
 Array = NDArray[np.float64]
 Rows = dict[str, list[dict]]  # layer name -> rows, each with "fid", "geometry" and the layer's columns
 
+GUTTER_M = 0.3  # what a car can use of the road beyond its lane
 OVERLAP_M = 0.1  # neighbouring areas overlap a little: a sliver between them would count as off the road
 BASELINE_SPACING_M = 1.0
 TURN_TYPES = {"s": 0, "l": 1, "L": 1, "r": 2, "R": 2, "t": 3}  # straight, left, right, turn-around
@@ -105,14 +106,15 @@ class Extraction:
         lanes = [lane for lane in reversed(edge.getLanes()) if lane.allows("passenger")]  # leftmost first
         lines = [_clean(lane.getShape(), self.offset) for lane in lanes]
         polygons = [_largest(_strip(xy, lane.getWidth() + 0.02)) for lane, xy in zip(lanes, lines, strict=True)]
-        block = _largest(shapely.union_all(polygons).buffer(OVERLAP_M, join_style="mitre"))
+        block = _largest(shapely.union_all(polygons).buffer(GUTTER_M, join_style="mitre"))
         group = self._add("lane_groups_polygons", block, creator_id=f"{self.town_name}/{edge.getID()}")
         self.group_fids[edge.getID()] = group
         for index, (lane, xy, polygon) in enumerate(zip(lanes, lines, polygons, strict=True)):
             left, right = self._boundaries(resampled(xy, 5.0, 3), lane.getWidth())
             fid = self._add(
                 "lanes_polygons", polygon, lane_group_fid=group, lane_index=index, left_boundary_fid=left,
-                right_boundary_fid=right, speed_limit_mps=lane.getSpeed(), creator_id=f"{self.town_name}/{lane.getID()}",
+                right_boundary_fid=right, speed_limit_mps=lane.getSpeed(),
+                creator_id=f"{self.town_name}/{lane.getID()}",
             )  # fmt: skip
             self.rows["lanes_polygons"][-1]["lane_fid"] = fid
             self.lane_fids[lane.getID()] = fid
@@ -177,7 +179,8 @@ class Extraction:
         intersection = self.intersection_fids[members[0][0].getFrom().getToNode().getID()]
         strips = [_largest(_strip(xy, connection.getFromLane().getWidth())) for connection, xy in members]
         ends = {"from_lane_group_fid": self.group_fids[pair[0]], "to_lane_group_fid": self.group_fids[pair[1]]}
-        block = _largest(shapely.union_all(strips).buffer(0.3).buffer(-0.29))
+        block = _largest(shapely.union_all(strips).buffer(0.3, join_style="mitre").buffer(-0.29, join_style="mitre"))
+        block = _largest(block.simplify(0.05))
         group = self._add("lane_group_connectors", block, intersection_fid=intersection, **ends)
         for (connection, xy), strip in zip(members, strips, strict=True):
             self._connector(connection, xy, strip, group, intersection)

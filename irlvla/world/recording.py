@@ -44,8 +44,12 @@ class Place:
 
     @classmethod
     def of(cls, root: Path, town_name: str) -> "Place":
-        town = TOWNS[town_name]
-        return cls(town, root / "sumo" / f"{town_name}.net.xml.gz", root / "maps")
+        """A town of TOWNS in the dataset `root`."""
+        return cls.at(root, TOWNS[town_name])
+
+    @classmethod
+    def at(cls, root: Path, town: Town) -> "Place":
+        return cls(town, root / "sumo" / f"{town.name}.net.xml.gz", root / "maps")
 
     def net(self) -> "sumolib.net.Net":
         return _network(self.network_path)

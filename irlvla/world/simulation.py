@@ -24,7 +24,7 @@ from irlvla.world.town import network_offset
 STEP_S = 0.1
 STEPS_PER_FRAME = 5
 SIGHT_M = 70.0  # objects whose centre is farther from the ego's rear axle are not recorded
-SIGNALS_M = 110.0
+SIGNALS_M = 85.0
 WHEEL_BASE_SHARE = 0.8  # wheel base / length of other vehicles, counted from the front bumper
 
 
@@ -273,6 +273,11 @@ class Simulation:
         """Record the present moment around an ego with this state."""
         command = self.route.command(ego_pose)
         return Frame(
-            round(self.time_step * STEP_S * 1e6), np.array([*ego_pose[:2], wrap_angle(ego_pose[2])]), np.asarray(velocity), np.asarray(acceleration),
-            command, self.agents(ego_pose[:2]), self.lights(ego_pose[:2]),
-        )  # fmt: skip
+            timestamp_us=round(self.time_step * STEP_S * 1e6),
+            ego_pose=np.array([*ego_pose[:2], wrap_angle(ego_pose[2])]),
+            ego_velocity_mps=np.asarray(velocity),
+            ego_acceleration_mps2=np.asarray(acceleration),
+            driving_command=command,
+            agents=self.agents(ego_pose[:2]),
+            lights=self.lights(ego_pose[:2]),
+        )

@@ -25,7 +25,8 @@ SUMO_HOME = Path(sumo.SUMO_HOME)
 JUNCTIONS = (
     "--default.junctions.radius", "11", "--junctions.corner-detail", "8", "--junctions.internal-link-detail", "12",
     "--junctions.limit-turn-speed", "2.0", "--no-turnarounds", "true", "--tls.yellow.time", "5",
-    "--tls.allred.time", "2", "--tls.cycle.time", "70", "--tls.left-green.time", "8", "--sidewalks.guess", "--sidewalks.guess.max-speed", "20",
+    "--tls.allred.time", "2", "--tls.cycle.time", "70", "--tls.left-green.time", "8",
+    "--sidewalks.guess", "--sidewalks.guess.max-speed", "20",
     "--crossings.guess", "--tls.guess",
 )  # fmt: skip
 
@@ -40,6 +41,7 @@ class Town:
     origin: tuple[float, float] | None  # place of the network's origin, global [m]; None: as georeferenced
     first_fid: int  # feature ids of its map elements start here
     logs: int
+    groups: int = 0  # so many of the logs have second-stage scenes
     cars_per_km: float = 14.0  # of lane
     pedestrians: int = 60
 
@@ -52,7 +54,7 @@ def _random_town(seed: int, iterations: int, min_m: int, max_m: int, lanes: int,
     return (
         "netgenerate", "--rand", "--seed", str(seed), "--rand.iterations", str(iterations),
         "--rand.min-distance", str(min_m), "--rand.max-distance", str(max_m), "-L", str(lanes),
-        "--default.speed", str(speed), *JUNCTIONS, *extra,
+        "--default.speed", str(speed), "--default.lanewidth", "3.5", *JUNCTIONS, *extra,
     )  # fmt: skip
 
 
@@ -73,13 +75,13 @@ TOWNS = {
              (402_000.0, 5_809_000.0), 2_000_001, 12),
         Town("birch", "train", _random_town(11, 30, 100, 200, 1, 11.1), (405_000.0, 5_809_000.0), 3_000_001, 12),
         Town("cedar", "train", _random_town(23, 16, 140, 260, 3, 13.9), (408_000.0, 5_809_000.0), 4_000_001, 12),
-        Town("dogwood", "val", _random_town(31, 24, 120, 260, 2, 13.9), (402_000.0, 5_820_000.0), 1_000_001, 5),
+        Town("dogwood", "val", _random_town(31, 24, 120, 260, 2, 13.9), (402_000.0, 5_820_000.0), 1_000_001, 5, 3),
         Town("elm", "val", _random_town(47, 26, 110, 220, 2, 11.1, "--rand.random-lanenumber"),
-             (405_000.0, 5_820_000.0), 2_000_001, 5),
-        Town("fir", "test", _random_town(53, 24, 120, 260, 2, 13.9), (402_000.0, 5_830_000.0), 1_000_001, 7),
+             (405_000.0, 5_820_000.0), 2_000_001, 5, 3),
+        Town("fir", "test", _random_town(53, 24, 120, 260, 2, 13.9), (402_000.0, 5_830_000.0), 1_000_001, 7, 6),
         Town("ginkgo", "test", _random_town(61, 26, 110, 220, 2, 11.1, "--rand.random-lanenumber"),
-             (405_000.0, 5_830_000.0), 2_000_001, 7),
-        Town("hazel", "test", _random_town(71, 16, 140, 260, 3, 13.9), (408_000.0, 5_830_000.0), 3_000_001, 6),
+             (405_000.0, 5_830_000.0), 2_000_001, 7, 6),
+        Town("hazel", "test", _random_town(71, 16, 140, 260, 3, 13.9), (408_000.0, 5_830_000.0), 3_000_001, 6, 6),
     )
 }  # fmt: skip
 

@@ -1,8 +1,8 @@
 """Second-stage scenes: what would have followed other plans of a recorded scene.
 
-From the recorded present t0 the ego drives another plan for 4 s (faster, slower, to the side, towards the oncoming lane,
-to the kerb); the traffic of the same seed reacts. A follow-up scene starts at t0 + 4.0 s, its predecessor at t0 + 3.5 s.
-Then a simple driver brings the ego back to the recorded path, so that 8 future frames exist.
+From the recorded present t0 the ego drives another plan for 4 s (faster, slower, to the side, towards the oncoming
+lane, to the kerb); the traffic of the same seed reacts. A follow-up scene starts at t0 + 4.0 s, its predecessor at
+t0 + 3.5 s. Then a simple driver brings the ego back to the recorded path, so that 8 future frames exist.
 
     t0         2.0   2.5        3.5   4.0                      8.0 s
     |--plan-----|-----|----------|-----|----driver back---------|
@@ -118,7 +118,8 @@ def follow_ups(
 ) -> dict[str, list[Frame]]:
     """Frames from t0 + 2.0 s to t0 + 8.0 s (13) of FOLLOW_UPS variants, by name.
 
-    The simulation stands at state k of the track, `act` is what the script does before a step; every variant runs in a fork of this process. The first variant is
+    The simulation stands at state k of the track, `act` is what the script does before a step; every variant runs in a
+    fork of this process. The first variant is
     near the recorded end, the others are drawn. `on_road` is the drivable area. Fewer are returned if fewer work.
     """
     nearby = Variant("near", *rng.uniform((-0.3, 0.95, -0.02), (0.3, 1.05, 0.02)))
