@@ -181,8 +181,14 @@ class Policy(nn.Module):
         shape = (batch_size, len(self.anchors), self.schedule.steps + 1, PLAN_POSES, 3)
         return torch.randn(shape, generator=generator, device=generator.device)
 
-    def plan(self, tokens: dict[str, Tensor], noise: Tensor) -> tuple[Tensor, Tensor]:
-        """K plans (B, K, T, 3) in metres and radians, and their logits (B, K), without sampling noise between steps."""
+    def plan(self, tokens: dict[str, Tensor], noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """K plans (B, K, T, 3) in metres and radians, and their logits (B, K).
+
+        Without noise (B, K, steps + 1, T, 3) the chain starts at the anchors themselves: that is what drives.
+        """
+        if noise is None:
+            size = len(tokens["status"])
+            noise = self.anchors.new_zeros(size, len(self.anchors), self.schedule.steps + 1, PLAN_POSES, 3)
         chain = self.chain(tokens, noise)
         return self.normalizer.denormalize(chain.final), chain.logits
 

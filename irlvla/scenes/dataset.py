@@ -81,7 +81,7 @@ def read_image(
 
 
 class SceneDataset(Dataset):
-    """Samples of one split: `INPUTS` and `TARGETS` without the batch axis.
+    """Samples of one split: `INPUTS` and `TARGETS` without the batch axis. `x_range_m` and `y_range_m` are their area.
 
     Args:
         targets: columns of `targets.load_targets` for n samples.
@@ -102,6 +102,7 @@ class SceneDataset(Dataset):
         self.image_hw = image_hw
         self.columns = {name: targets[name] for name in (*INPUTS, *TARGETS) if name in targets} | {"meta": meta}
         self.image_path, self.native_hw = targets["image_path"], targets["camera_size_px"]
+        self.x_range_m, self.y_range_m = targets["x_range_m"].tolist(), targets["y_range_m"].tolist()
         if len(meta) != len(self.tokens):
             raise ValueError(f"{len(meta)} rows of meta tokens for {len(self.tokens)} samples")
 
