@@ -185,6 +185,7 @@ def fit(
     best = ModelCheckpoint(filename=f"{name}-{key}-best", monitor="val_loss", save_weights_only=True, **shared)
     history = History(folder / f"{name}.csv", name)
     lightning.seed_everything(seed, verbose=False)
+    model.train()  # Lightning leaves a model that was in evaluation mode there, with its batch norms fixed
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*num_workers.*|.*LeafSpec.*|.*checkpoint directory.*")
         trainer = lightning.Trainer(
