@@ -5,9 +5,10 @@ import pytest
 import tiny_policy
 import torch
 
+from irlvla import losses
 from irlvla.models.bev import BevEncoder, cell_centers, project
-from irlvla.models.perception import Perception, decode_boxes, encode_boxes
-from irlvla.models.planner import SOURCES, DecoderBlock, Planner, sample_bev
+from irlvla.models.perception import decode_boxes, encode_boxes
+from irlvla.models.planner import SOURCES, DecoderBlock, sample_bev
 from irlvla.models.policy import Policy, best_plan
 from irlvla.tokens import TokenStore, encode_dataset, save_tokens
 
@@ -65,22 +66,22 @@ def test_tokens_predictions_and_plans_have_the_contracts_shapes():
     assert plans.shape == (2, 4, 8, 3) and logits.shape == (2, 4) and best_plan(plans, logits).shape == (2, 8, 3)
 
 
-def test_heads_at_paper_size_have_the_papers_shapes():
-    """V2-99's features are replaced by a random map: the backbone is timm's and slow on a CPU."""
-    area = ((-32.0, 32.0), (-32.0, 32.0))
-    bev_encoder = BevEncoder(256, 256, 128, 16, *area, (0.0, 1.0), 1)
-    views = tiny_policy.batch(1)
-    with torch.no_grad():
-        features = torch.randn(1, 3, 256, 4, 11)
-        bev = bev_encoder(features, views["intrinsics"], views["ego_from_camera"], (32, 88))
-        perception = Perception(30, 24, 7, 8, 256, 8, 512, 3, *area)
-        seen = perception(bev, torch.randn(1, 1, 256))
-        tokens = {"bev": bev, **seen, "meta": torch.randn(1, 128, 256), "status": torch.randn(1, 1, 256)}
-        predictions, planner = perception.read(tokens), Planner(256, 8, 512, 2, *area)
-        plans, logits = planner(tokens, torch.randn(1, 20, 8, 3), torch.tensor([49]))
-    assert bev.shape == (1, 256, 256)
-    assert predictions["bev_logits"].shape == (1, 7, 128, 128) and seen["objects"].shape == (1, 31, 256)
-    assert plans.shape == (1, 20, 8, 3) and logits.shape == (1, 20)
+def test_one_optimisation_step_at_paper_size_reaches_every_weight():
+    """V2-99, BEV 128 x 128, 256 channels; only the images are small, for the sake of time."""
+    policy = Policy(**tiny_policy.paper_arguments(image_size=(32, 88)))
+    policy.set_anchors(tiny_policy.human_plans(50), seed=0)
+    batch = tiny_policy.batch(1) | {"meta": torch.randn(1, 128, 4096)}
+    tokens = policy.encode(batch)
+    predictions, (plans, logits) = policy.read(tokens), policy.predict(tokens)
+    assert {name: tuple(tensor.shape[1:]) for name, tensor in tokens.items()} == {
+        "meta": (128, 256), "bev": (256, 256), "objects": (31, 256), "map": (24, 256), "status": (1, 256),
+    }  # fmt: skip
+    assert predictions["bev_logits"].shape == (1, 7, 128, 128) and plans.shape == (2, 20, 8, 3)
+    assert sum(weight.numel() for weight in policy.parameters()) == 85_474_752
+    human, valid = batch["plan"].repeat(2, 1, 1), batch["has_plan"].repeat(2)
+    terms = losses.trajectory(plans, logits, policy.anchors, human, valid) | losses.perception(predictions, batch)
+    sum(terms.values()).backward()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in policy.parameters())
 
 
 def test_a_fresh_planner_returns_the_noisy_plans_themselves():
