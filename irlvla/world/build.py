@@ -12,6 +12,7 @@ from irlvla.world.export import log_frames, scene_tokens, synthetic_scene, token
 from irlvla.world.geopackage import VERSION, write_index, write_map
 from irlvla.world.isolation import isolated
 from irlvla.world.network_map import Extraction, Rows
+from irlvla.world.quality import shortcoming
 from irlvla.world.recording import Place, Recording, Rejected, Situation, record
 from irlvla.world.scenarios import SCENARIOS
 from irlvla.world.town import MAP_OF_SPLIT, Town, build_network
@@ -74,13 +75,13 @@ def _log(root: Path, place: Place, index: int, number: int, seed: int) -> dict:
     for attempt in range(DRAWS):
         scenario = names[(number + attempt // DRAWS_PER_SCENARIO) % len(names)]
         draw = int(token(seed, log_name, attempt), 16)
-        recording = isolated(_record, place, scenario, draw, index < town.groups)
-        if isinstance(recording, Recording):
+        recorded = isolated(_record, place, scenario, draw, index < town.groups, log_name, number)
+        if not isinstance(recorded, str):
             break
-        reasons.append(recording)
+        reasons.append(recorded)
     else:
         raise RuntimeError(f"log {log_name}: {DRAWS} draws rejected: {'; '.join(sorted(set(reasons)))}")
-    frames = log_frames(log_name, number, town.map_name, recording.roadblock_ids, recording.frames)
+    recording, frames = recorded
     write_pickle(root / "navsim_logs" / town.split / f"{log_name}.pkl", frames)
     return {
         "log_name": log_name, "split": town.split, "scenario": scenario, "start_s": 0.0, "tokens": scene_tokens(frames),
@@ -102,12 +103,16 @@ def _group(root: Path, log: list[dict], recording: Recording) -> list:
     return [log[first]["token"], log[first - 1]["token"], pairs]
 
 
-def _record(place: Place, scenario: str, seed: int, with_follow_ups: bool) -> Recording | str:
-    """A recording, or why the draw makes none."""
+def _record(
+    place: Place, scenario: str, seed: int, with_follow_ups: bool, log_name: str, number: int
+) -> tuple[Recording, list[dict]] | str:
+    """A recording and its log, or why the draw makes none."""
     try:
-        return record(Situation.draw(place, scenario, seed), with_follow_ups)
+        recording = record(Situation.draw(place, scenario, seed), with_follow_ups)
     except Rejected as reason:
         return str(reason)
+    log = log_frames(log_name, number, place.town.map_name, recording.roadblock_ids, recording.frames)
+    return shortcoming(log, place.town_map()) or (recording, log)
 
 
 def _splits(root: Path, logs: list[dict]) -> None:

@@ -21,6 +21,7 @@ STEP_S = 0.1
 PATH_SPACING_M = 0.25
 PATH_SMOOTHING_M = 1.6  # standard deviation of the Gaussian along the path
 LATERAL_ACCELERATION = 2.4  # [m/s2]
+YAW_RATE = 0.5  # [rad/s]; EPDMS starts every plan with straight wheels, so fast tight turns run wide
 ACCELERATION = (-3.0, 1.8)  # [m/s2], well inside EPDMS' -4.05 ... 2.40
 JERK = 2.4  # [m/s3]; EPDMS allows 4.13
 WEIGHT_ACCELERATION, WEIGHT_JERK = 0.4, 0.3
@@ -162,7 +163,8 @@ def comfortable_track(
     distance = wanted
     for _ in range(2):  # the curvature is met where the re-timed car is, not where SUMO's was
         ahead = [path.at(distance + d)[1] for d in (-1.0, 0.0, 1.0, 2.0)]
-        limit = np.sqrt(LATERAL_ACCELERATION / np.maximum(np.max(np.abs(ahead), axis=0), 1e-3))
+        curvature = np.maximum(np.max(np.abs(ahead), axis=0), 1e-3)
+        limit = np.minimum(np.sqrt(LATERAL_ACCELERATION / curvature), YAW_RATE / curvature)
         limit = np.minimum(limit, np.maximum(allowed_mps, speed_mps))
         distance, speed, acceleration = retime(wanted, speed_mps[0], limit, wanted + room_m)
     poses, curvature = path.at(distance)

@@ -25,7 +25,7 @@ from irlvla.world.town import network_offset
 Array = NDArray[np.float64]
 Rows = dict[str, list[dict]]  # layer name -> rows, each with "fid", "geometry" and the layer's columns
 
-GUTTER_M = 0.3  # what a car can use of the road beyond its lane
+GUTTER_M = 0.5  # what a car can use of the road beyond its lane
 OVERLAP_M = 0.1  # neighbouring areas overlap a little: a sliver between them would count as off the road
 BASELINE_SPACING_M = 1.0
 TURN_TYPES = {"s": 0, "l": 1, "L": 1, "r": 2, "R": 2, "t": 3}  # straight, left, right, turn-around

@@ -23,7 +23,7 @@ SUMO_HOME = Path(sumo.SUMO_HOME)
 # Round corners and detailed turning paths: as shipped, tight corners break the comfort limits of EPDMS.
 # A yellow of 5 s lets a car that enters late clear the junction before red. Pavements up to 20 m/s roads.
 JUNCTIONS = (
-    "--default.junctions.radius", "11", "--junctions.corner-detail", "8", "--junctions.internal-link-detail", "12",
+    "--default.junctions.radius", "14", "--junctions.corner-detail", "8", "--junctions.internal-link-detail", "12",
     "--junctions.limit-turn-speed", "2.0", "--no-turnarounds", "true", "--tls.yellow.time", "5",
     "--tls.allred.time", "2", "--tls.cycle.time", "70", "--tls.left-green.time", "8",
     "--sidewalks.guess", "--sidewalks.guess.max-speed", "20",
