@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -156,6 +157,28 @@ class History(Callback):
         self.bar.close()
 
 
+def training_key(model: nn.Module, loss: Loss, train: Dataset, settings: Mapping[str, Any]) -> str:
+    """Hash of all that a training starts from: settings, code, untrained weights, and a spread of the samples.
+
+    Only a checkpoint with the same key may be resumed: another loss or other data are another training.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=dict).encode())
+    digest.update(loss.__code__.co_code)
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    for name, values in model.state_dict().items():
+        digest.update(name.encode() + values.cpu().numpy().tobytes())
+    for row in sorted({i * (len(train) - 1) // 15 for i in range(16)}):
+        for name, values in train[row].items():
+            digest.update(f"{len(train)} {row} {name}".encode() + np.asarray(values).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def discard_checkpoints(folder: str | Path) -> None:
+    """Remove the checkpoints of a stage whose result is saved: they serve interrupted trainings only."""
+    shutil.rmtree(Path(folder) / "checkpoints", ignore_errors=True)
+
+
 def fit(
     model: nn.Module,
     loss: Loss,
@@ -173,12 +196,10 @@ def fit(
     """Train the model in place and return its history, a row per epoch with columns `{train,val}_{loss,term}`.
 
     Writes `folder/<name>.csv` and a checkpoint per epoch, `folder/checkpoints/<name>-<key>.ckpt`. A checkpoint of the
-    same settings (the key is their hash) is resumed.
+    same training (see `training_key`) is resumed; the caller discards it once the result is saved.
     """
     folder = Path(folder)
-    settings = {"optimization": asdict(optimization), "weights": dict(weights), "seed": seed, "samples": len(train)}
-    shapes = [(n, list(p.shape)) for n, p in model.named_parameters()]
-    key = hashlib.sha256(json.dumps([settings, shapes], sort_keys=True).encode()).hexdigest()[:12]
+    key = training_key(model, loss, train, {"optimization": asdict(optimization), "weights": weights, "seed": seed})
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     shared = {"dirpath": folder / "checkpoints", "save_on_train_epoch_end": True, "enable_version_counter": False}
     last = ModelCheckpoint(filename=f"{name}-{key}", **shared)

@@ -7,7 +7,7 @@ import torch
 
 from irlvla import losses
 from irlvla.models.policy import Policy
-from irlvla.training import EpochSampler, Optimization, fit
+from irlvla.training import EpochSampler, Optimization, discard_checkpoints, fit, training_key
 
 torch.set_num_threads(1)
 
@@ -62,38 +62,48 @@ def test_perception_losses_fall_on_one_batch():
 
 
 def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path):
-    uninterrupted = tiny_policy.policy()
-    expected = train(uninterrupted, tmp_path / "whole")
+    calls = {"left": 1000}
 
-    calls = {"left": 13}  # 3 training and 3 validation steps an epoch: the kill comes in the third epoch
-
-    def killed(policy, batch):
+    def until_killed(policy, batch):
         calls["left"] -= 1
         if calls["left"] < 0:
             raise InterruptedError("killed")
         return imitation(policy, batch)
 
+    uninterrupted = tiny_policy.policy()
+    expected = train(uninterrupted, tmp_path / "whole", until_killed)
+    calls["left"] = 13  # 3 training and 3 validation steps an epoch: the kill comes in the third epoch
     with pytest.raises(InterruptedError):
-        train(tiny_policy.policy(), tmp_path / "cut", killed)
+        train(tiny_policy.policy(), tmp_path / "cut", until_killed)
+    calls["left"] = 12  # two of four epochs are left
     resumed = tiny_policy.policy()
-    history = train(resumed, tmp_path / "cut")
+    history = train(resumed, tmp_path / "cut", until_killed)
     assert same_weights(resumed, uninterrupted)
     pd.testing.assert_frame_equal(history, expected)
     assert (tmp_path / "cut" / "joint.csv").read_bytes() == (tmp_path / "whole" / "joint.csv").read_bytes()
 
 
-def test_a_finished_training_is_not_repeated_but_changed_settings_start_anew(tmp_path):
-    first = tiny_policy.policy()
-    train(first, tmp_path, epochs=1)
+def test_a_checkpoint_serves_the_same_training_only(tmp_path):
+    rows = tiny_policy.Rows(tiny_policy.batch(6))
+    key = training_key(tiny_policy.policy(), imitation, rows, {"seed": 0})
+    assert key == training_key(tiny_policy.policy(), imitation, rows, {"seed": 0})
+    changed_rows = tiny_policy.Rows(tiny_policy.batch(6) | {"plan": tiny_policy.batch(6)["plan"] + 1})
+    changed_policy = tiny_policy.policy()
+    next(changed_policy.parameters()).data.add_(1)
+    others = [
+        training_key(tiny_policy.policy(), imitation, rows, {"seed": 1}),
+        training_key(tiny_policy.policy(), losses.perception, rows, {"seed": 0}),
+        training_key(tiny_policy.policy(), imitation, changed_rows, {"seed": 0}),
+        training_key(changed_policy, imitation, rows, {"seed": 0}),
+    ]
+    assert len({key, *others}) == 5
 
-    def never(policy, batch):
-        raise AssertionError("trained again")
 
-    again = tiny_policy.policy()
-    train(again, tmp_path, never, epochs=1)
-    assert same_weights(first, again)
-    with pytest.raises(AssertionError, match="trained again"):
-        train(tiny_policy.policy(), tmp_path, never, epochs=2)
+def test_a_stage_with_a_saved_result_keeps_no_checkpoint(tmp_path):
+    train(tiny_policy.policy(), tmp_path, epochs=1)
+    assert list((tmp_path / "checkpoints").glob("*.ckpt"))
+    discard_checkpoints(tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_history_has_a_row_per_epoch_with_every_term(tmp_path):
