@@ -7,6 +7,8 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import libsumo
+
 from irlvla.progress import progress
 from irlvla.world.export import log_frames, scene_tokens, synthetic_scene, token, write_pickle, write_split
 from irlvla.world.geopackage import VERSION, write_index, write_map
@@ -109,7 +111,7 @@ def _record(
     """A recording and its log, or why the draw makes none."""
     try:
         recording = record(Situation.draw(place, scenario, seed), with_follow_ups)
-    except Rejected as reason:
+    except (Rejected, libsumo.TraCIException) as reason:
         return str(reason)
     log = log_frames(log_name, number, place.town.map_name, recording.roadblock_ids, recording.frames)
     return shortcoming(log, place.town_map()) or (recording, log)

@@ -106,42 +106,15 @@ def retime(wanted: Array, speed_start: float, speed_limit: Array, furthest: Arra
     `speed_limit` and `furthest` (K,) are soft (with a high price), so a solution always exists.
     Raises RuntimeError if the solver fails.
     """
-    n, dt = len(wanted), STEP_S
-    eye, zero = sp.eye(n, format="csr"), sp.csr_matrix((n, n))
-    base = wanted[0]
-    # Variables: s, v, a, j, slack of the speed limit, slack of the distance limit.
-    cost = [eye, zero, WEIGHT_ACCELERATION * eye, WEIGHT_JERK * eye, SLACK_COST * eye, SLACK_COST * eye]
-    P = 2 * sp.block_diag(cost, format="csc")
+    n, base = len(wanted), wanted[0]
+    # Variables: s, v, a, j, slack of the speed limit, slack of the distance limit; each at n moments.
+    weights = (1.0, 0.0, WEIGHT_ACCELERATION, WEIGHT_JERK, SLACK_COST, SLACK_COST)
+    P = 2 * sp.diags(np.repeat(weights, n), format="csc")
     q = np.concatenate([-2 * (wanted - base), np.zeros(5 * n)])
-    now, after = eye[:-1], eye[1:]
-    none = sp.csr_matrix((n - 1, n))
-    dynamics = sp.vstack([
-        sp.hstack([now - after, dt * now, dt**2 / 2 * now, dt**3 / 6 * now, none, none]),
-        sp.hstack([none, now - after, dt * now, dt**2 / 2 * now, none, none]),
-        sp.hstack([none, none, now - after, dt * now, none, none]),
-    ])  # fmt: skip
     start = sp.csr_matrix((np.ones(2), ([0, 1], [0, n])), shape=(2, 6 * n))
-    bounds = sp.vstack([
-        sp.hstack([zero, -eye, zero, zero, zero, zero]),
-        sp.hstack([zero, eye, zero, zero, -eye, zero]),
-        sp.hstack([eye, zero, zero, zero, zero, -eye]),
-        sp.hstack([zero, zero, eye, zero, zero, zero]),
-        sp.hstack([zero, zero, -eye, zero, zero, zero]),
-        sp.hstack([zero, zero, zero, eye, zero, zero]),
-        sp.hstack([zero, zero, zero, -eye, zero, zero]),
-    ])  # fmt: skip
-    ones = np.ones(n)
-    limits = [
-        0 * ones,
-        speed_limit,
-        furthest - base,
-        ACCELERATION[1] * ones,
-        -ACCELERATION[0] * ones,
-        JERK * ones,
-        JERK * ones,
-    ]
-    A = sp.vstack([dynamics, start, bounds], format="csc")
-    b = np.concatenate([np.zeros(3 * (n - 1)), [0, speed_start], *limits])
+    bounds, limits = _bounds(n, speed_limit, furthest - base)
+    A = sp.vstack([_dynamics(n), start, bounds], format="csc")
+    b = np.concatenate([np.zeros(3 * (n - 1)), [0, speed_start], limits])
     settings = clarabel.DefaultSettings()
     settings.verbose, settings.max_threads = False, 1
     cones = [clarabel.ZeroConeT(3 * (n - 1) + 2), clarabel.NonnegativeConeT(7 * n)]
@@ -150,6 +123,34 @@ def retime(wanted: Array, speed_start: float, speed_limit: Array, furthest: Arra
         raise RuntimeError(f"re-timing failed: {solution.status}")
     s, v, a = np.array(solution.x).reshape(6, n)[:3]
     return np.maximum.accumulate(s) + base, np.maximum(v, 0), a
+
+
+def _dynamics(n: int) -> sp.spmatrix:
+    """Rows that are zero where s, v, a follow from a jerk held for one step."""
+    dt, eye = STEP_S, sp.eye(n, format="csr")
+    now, after, none = eye[:-1], eye[1:], sp.csr_matrix((n - 1, n))
+    return sp.vstack([
+        sp.hstack([now - after, dt * now, dt**2 / 2 * now, dt**3 / 6 * now, none, none]),
+        sp.hstack([none, now - after, dt * now, dt**2 / 2 * now, none, none]),
+        sp.hstack([none, none, now - after, dt * now, none, none]),
+    ])  # fmt: skip
+
+
+def _bounds(n: int, speed_limit: Array, furthest: Array) -> tuple[sp.spmatrix, Array]:
+    """Rows A and values b of A x <= b."""
+    eye, zero, ones = sp.eye(n, format="csr"), sp.csr_matrix((n, n)), np.ones(n)
+    rows = sp.vstack([
+        sp.hstack([zero, -eye, zero, zero, zero, zero]),
+        sp.hstack([zero, eye, zero, zero, -eye, zero]),
+        sp.hstack([eye, zero, zero, zero, zero, -eye]),
+        sp.hstack([zero, zero, eye, zero, zero, zero]),
+        sp.hstack([zero, zero, -eye, zero, zero, zero]),
+        sp.hstack([zero, zero, zero, eye, zero, zero]),
+        sp.hstack([zero, zero, zero, -eye, zero, zero]),
+    ])  # fmt: skip
+    slowest, fastest = ACCELERATION
+    values = [0 * ones, speed_limit, furthest, fastest * ones, -slowest * ones, JERK * ones, JERK * ones]
+    return rows, np.concatenate(values)
 
 
 def comfortable_track(

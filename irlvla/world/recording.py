@@ -179,7 +179,10 @@ def _drive(simulation: Simulation, situation: Situation) -> Drive:
         if not edge.startswith(":") and (not edges or edges[-1] != edge):
             edges.append(edge)
     states = np.array(states)
-    track = comfortable_track(states[:, :2], states[:, 2], states[:, 3], np.array(limits), np.array(room))
+    try:
+        track = comfortable_track(states[:, :2], states[:, 2], states[:, 3], np.array(limits), np.array(room))
+    except RuntimeError as error:
+        raise Rejected(str(error)) from error
     last = start.edges.index(edges[-1])
     jaywalk = situation.script.jaywalk
     return Drive(track, start.edges[: last + 3], first_step, jaywalk.walker if jaywalk else None)
