@@ -15,7 +15,7 @@ from irlvla.scenes.targets import BEV_CLASSES, MAP_CLASSES, NO_CLASS
 Terms = dict[str, Tensor]
 
 NOTHING_WEIGHT = 0.2  # of the class "nothing", which most queries have to predict
-RARE_BEV_WEIGHT = {"centerline": 2.0, "static": 4.0, "vehicle": 4.0, "pedestrian": 8.0}  # thin or small things
+RARE_BEV_WEIGHT = {"centerline": 2.0, "static": 8.0, "vehicle": 10.0, "pedestrian": 15.0}  # thin or small things
 DIRECTED_MAP_CLASS = MAP_CLASSES.index("centerline")  # the others may be predicted from either end
 
 

@@ -44,7 +44,7 @@ def test_one_batch_can_be_overfitted_to_the_human_plans():
     tokens = policy.encode(batch)
     plans, logits = policy.plan(tokens, policy.noise(3, torch.Generator().manual_seed(1)))
     chosen = plans[torch.arange(3), logits.argmax(dim=1)]
-    assert terms["trajectory"] < 0.15  # metres, with noise; the plans are up to 48 m long
+    assert terms["trajectory"] < 0.2  # metres, with noise; the plans are up to 48 m long
     assert losses.plan_distance(chosen, batch["plan"]).mean() < 0.3
 
 
