@@ -25,11 +25,12 @@ A 1 s acceleration is the difference of two speeds two samples apart over their 
 Path. psi_k is the unwrapped heading relative to the present one, y_k the lateral position. The shift d is the
 distance of the last position from the ray that an arc with the same change of heading would end on:
 d = |p_T| sin(angle(p_T) - psi_T / 2). It is 0 on any arc, and the lateral offset of an S-shaped path that ends with its
-first heading; so a lane change is also seen in a bend. Plans shorter than 2 m have no direction: Straight Strict.
+first heading; so a lane change is also seen in a bend. Where a bend begins or ends d is not 0 either, but there the
+heading does not swing to the side of d and back. Plans shorter than 2 m have no direction: Straight Strict.
 
     1  Sharp Left / Right Turn    |psi_T| >= 30 deg
     2  Swerving                   max psi >= 5 deg and min psi <= -5 deg
-    3  Left / Right LaneChange    |psi_T| < 10 deg and |d| >= 1.75 m
+    3  Left / Right LaneChange    |psi_T| < 10 deg, |d| >= 1.75 m, and psi goes 2 deg to that side and 2 deg back
     4  Slight Left / Right Turn   |psi_T| >= 5 deg
     5  Lane Micro Adjust          max |y| >= 0.5 m
     6  Straight Strict            always
@@ -66,9 +67,8 @@ LINEAR_R2 = 0.95  # our choice: a speed quadratic in time has 0.94
 NONLINEAR_R2 = 0.80  # our choice
 
 SHARP_RAD = np.deg2rad(30.0)  # our choice: a third of a right-angled turn within 4 s
-LANE_CHANGE_RAD = np.deg2rad(
-    10.0
-)  # our choice: beyond it a shift is the entry into a bend (a clothoid has d = s psi / 6)
+LANE_CHANGE_RAD = np.deg2rad(10.0)  # our choice: at most the turning of a gentle bend beside the change
+SWING_RAD = np.deg2rad(2.0)  # our choice: half a lane within 50 m needs 2 deg at least
 SLIGHT_RAD = np.deg2rad(5.0)  # Senna's angle between straight and turning
 LANE_SHIFT_M = 1.75  # half a lane of 3.5 m
 MICRO_SHIFT_M = 0.5  # our choice
@@ -134,13 +134,16 @@ def _path_rules(plans: Array) -> list[tuple[str, Mask]]:
     shift_m = np.hypot(end[:, 0], end[:, 1]) * np.sin(np.arctan2(end[:, 1], end[:, 0]) - turn / 2)
     swerving = (heading.max(axis=1) >= SLIGHT_RAD) & (heading.min(axis=1) <= -SLIGHT_RAD)
     ahead = np.abs(turn) < LANE_CHANGE_RAD
+    high, low = heading.max(axis=1), heading.min(axis=1)
+    to_left = ahead & (shift_m >= LANE_SHIFT_M) & (high >= SWING_RAD) & (high - turn >= SWING_RAD)
+    to_right = ahead & (shift_m <= -LANE_SHIFT_M) & (low <= -SWING_RAD) & (low - turn <= -SWING_RAD)
     return [
         ("Straight Strict", ~moving),
         ("Sharp Left Turn", turn >= SHARP_RAD),
         ("Sharp Right Turn", turn <= -SHARP_RAD),
         ("Swerving", swerving),
-        ("Left LaneChange", ahead & (shift_m >= LANE_SHIFT_M)),
-        ("Right LaneChange", ahead & (shift_m <= -LANE_SHIFT_M)),
+        ("Left LaneChange", to_left),
+        ("Right LaneChange", to_right),
         ("Slight Left Turn", turn >= SLIGHT_RAD),
         ("Slight Right Turn", turn <= -SLIGHT_RAD),
         ("Lane Micro Adjust", np.abs(plans[..., 1]).max(axis=1) >= MICRO_SHIFT_M),

@@ -83,6 +83,14 @@ def test_lane_change_in_a_gentle_bend_is_seen_and_the_bend_alone_is_none():
     assert PATH_COMMANDS[label(*drive(15.0, bend))[1][0]] == "Slight Left Turn"
 
 
+@pytest.mark.parametrize("turning", [FINE_S > 2.5, FINE_S < 1.5])
+def test_bend_that_begins_late_or_ends_early_is_no_lane_change(turning):
+    plan, speed = drive(15.0, np.deg2rad(6) * turning)
+    shift_m = np.hypot(*plan[0, -1, :2]) * np.sin(np.arctan2(plan[0, -1, 1], plan[0, -1, 0]) - plan[0, -1, 2] / 2)
+    assert abs(shift_m) > 1.75
+    assert PATH_COMMANDS[label(plan, speed)[1][0]] == "Slight Left Turn"
+
+
 def test_standing_car_is_stopped_and_straight_whatever_its_heading_noise():
     plan = np.zeros((1, 8, 3))
     plan[..., 2] = 0.7
