@@ -3,11 +3,12 @@
 - Only the names of the tagged `parameters` cell are injected, although `-f params.yaml` holds every
   stage's section: a notebook cannot read a section that its stage does not declare.
 - Times, durations and random ids are left out of the result: the same inputs give the same bytes.
-- Progress bars go to the terminal (see `irlvla.progress`).
+- Progress bars go to the terminal (see `irlvla.progress`), and so do warnings: they name paths of one machine.
 """
 
 import ast
 import os
+import sys
 
 from nbformat import NotebookNode
 from papermill.engines import NBClientEngine
@@ -40,12 +41,19 @@ def keep_declared(notebook: NotebookNode) -> None:
 
 
 def strip_volatile(notebook: NotebookNode) -> None:
-    """Remove what differs between two equal runs: Papermill's and the kernel's times, widget state."""
+    """Remove what differs between two equal runs: Papermill's and the kernel's times, widget state, warnings.
+
+    Warnings (standard error) are printed on the terminal instead.
+    """
     for key in ("papermill", "widgets"):
         notebook.metadata.pop(key, None)
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
+        warnings = [output for output in cell.get("outputs", []) if output.get("name") == "stderr"]
+        for output in warnings:
+            print(output.text, file=sys.stderr, end="")
+            cell.outputs.remove(output)
 
 
 class StageEngine(NBClientEngine):

@@ -171,3 +171,11 @@ def test_the_engine_injects_only_what_the_notebook_declares_and_strips_times():
     strip_volatile(notebook)
     assert assigned_names(notebook.cells[1].source) == {"runs", "data"}
     assert "papermill" not in json.dumps(notebook)
+
+
+def test_warnings_go_to_the_terminal_and_results_stay(capsys):
+    streams = [nbformat.v4.new_output("stream", name=name, text=f"on {name}\n") for name in ("stdout", "stderr")]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=streams)])
+    strip_volatile(notebook)
+    assert [output.text for output in notebook.cells[0].outputs] == ["on stdout\n"]
+    assert capsys.readouterr().err == "on stderr\n"
