@@ -1,7 +1,6 @@
 """A tiny town through the whole path: network, map, traffic, expert, files."""
 
 import dataclasses
-import hashlib
 import shutil
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import libsumo
 import numpy as np
 import pytest
 import shapely
+from tiny_town import TINY, digests
 
 from irlvla.epdms.build import scoring_context
 from irlvla.epdms.scores import score_plans
@@ -20,14 +20,6 @@ from irlvla.world.build import build
 from irlvla.world.check import check
 from irlvla.world.recording import Place
 from irlvla.world.scenarios import SCENARIOS
-from irlvla.world.town import JUNCTIONS, Town
-
-TINY = Town(
-    "tiny", "test",
-    ("netgenerate", "--grid", "--grid.number", "3", "--grid.length", "170", "-L", "2", "--default.speed", "11.1",
-     *JUNCTIONS),
-    (402_000.0, 5_840_000.0), 1, logs=2, groups=1, cars_per_km=4.0, pedestrians=4,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +27,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("world") / "data"
     build(out, seed=5, towns=[TINY], workers=1)
     return out
-
-
-def digests(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_a_built_dataset_passes_its_own_check(root: Path) -> None:
@@ -66,13 +50,6 @@ def test_check_names_what_is_damaged(root: Path, tmp_path: Path) -> None:
     problems = check(copy).problems
     assert any("tiny-001" in line for line in problems["logs readable"])
     assert any("test_two_stage" in line for line in problems["splits readable"])
-
-
-def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
-    broken = dataclasses.replace(TINY, command=("netgenerate", "--no-such-option"))
-    with pytest.raises(RuntimeError, match="town tiny: netgenerate failed"):
-        build(tmp_path / "out", seed=1, towns=[broken], workers=1)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_lane_graph_is_connected(root: Path) -> None:

@@ -2,10 +2,12 @@
 
 import argparse
 import dataclasses
+import os
 import sys
+import time
 from pathlib import Path
 
-from irlvla.world.build import build
+from irlvla.world.build import build, summary
 from irlvla.world.check import check
 from irlvla.world.town import TOWNS
 
@@ -13,12 +15,12 @@ from irlvla.world.town import TOWNS
 def main() -> int:
     parser = argparse.ArgumentParser(prog="irlvla.world", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    make = commands.add_parser("build", help="make a dataset")
+    make = commands.add_parser("build", help="make a dataset, or go on with one that was stopped")
     make.add_argument("out", type=Path)
     make.add_argument("--seed", type=int, default=1)
     make.add_argument("--towns", nargs="+", choices=TOWNS, default=list(TOWNS))
     make.add_argument("--logs", type=int, help="logs per town (default: each town's own number)")
-    make.add_argument("--workers", type=int, default=2)
+    make.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="default: one per core")
     examine = commands.add_parser("check", help="validate a dataset; exit 1 if something is wrong")
     examine.add_argument("root", type=Path)
     arguments = parser.parse_args()
@@ -29,7 +31,13 @@ def main() -> int:
     towns = [TOWNS[name] for name in arguments.towns]
     if arguments.logs is not None:
         towns = [dataclasses.replace(town, logs=arguments.logs) for town in towns]
-    build(arguments.out, arguments.seed, towns, arguments.workers)
+    started = time.monotonic()
+    try:
+        logs = build(arguments.out, arguments.seed, towns, arguments.workers)
+    except (OSError, RuntimeError) as error:
+        print(f"build: {error}", file=sys.stderr)
+        return 1
+    print(*summary(logs), f"built in {time.monotonic() - started:.0f} s", sep="\n")
     return 0
 
 

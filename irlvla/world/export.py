@@ -1,8 +1,12 @@
-"""NAVSIM files: log pickles and split YAMLs. Plain containers and NumPy arrays only."""
+"""NAVSIM files: log pickles and split YAMLs. Plain containers and NumPy arrays only.
+
+A pickle stores an object once, however often it is referred to. So what is equal in many frames is one object here.
+"""
 
 import hashlib
 import os
 import pickle
+import pickletools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +27,6 @@ def token(*names: object, length: int = 16) -> str:
     return hashlib.sha256("/".join(map(str, names)).encode()).hexdigest()[:length]
 
 
-# One object each for what is the same in every frame: a pickle stores it once.
 NO_DISTORTION = np.zeros(5)
 IDENTITY, NO_TRANSLATION, NO_ROTATION = np.eye(4), np.zeros(3), [1.0, 0.0, 0.0, 0.0]
 CALIBRATION = {
@@ -36,6 +39,9 @@ CALIBRATION = {
     for name, (intrinsics, pose) in RIG.items()
 }
 
+NO_CAMERAS: dict[str, dict] = {name: {} for name in RIG}  # the format's way to say that nothing was recorded
+DRIVING_COMMANDS = tuple(np.array(row) for row in np.eye(4, dtype=np.int64))  # one-hot
+
 
 def cameras(folder: str, frame_token: str) -> dict[str, dict]:
     """Camera entries of a frame, with image paths relative to the sensor root."""
@@ -45,8 +51,20 @@ def cameras(folder: str, frame_token: str) -> dict[str, dict]:
     }
 
 
+class Lights(dict[tuple[tuple[str, bool], ...], list[tuple[int, bool]]]):
+    """Traffic lights as stored, by those of the simulation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pairs: dict[tuple[str, bool], tuple[int, bool]] = {}
+
+    def __missing__(self, lights: tuple[tuple[str, bool], ...]) -> list[tuple[int, bool]]:
+        self[lights] = [self.pairs.setdefault(light, (int(light[0]), bool(light[1]))) for light in lights]
+        return self[lights]
+
+
 class TrackTokens(dict[str, str]):
-    """Token of each object of a log by its name in the simulation; made once, so that a pickle stores it once."""
+    """Token of each object of a log by its name in the simulation."""
 
     def __init__(self, log_name: str) -> None:
         super().__init__()
@@ -65,7 +83,7 @@ def annotations(agents: Agents, ego_pose: Array, frame_token: str, tracks: Track
     velocity = rotate(agents.velocity_mps, np.full(len(agents.ids), -ego_pose[2]))
     return {
         "boxes": boxes,
-        "names": np.array(agents.categories, dtype=object),  # a pickle stores each name once
+        "names": np.array(agents.categories, dtype=object),  # not of fixed width: then each name is one object
         "velocity_3d": np.hstack([velocity, np.zeros((len(velocity), 1))]).astype(np.float32),
         "instance_tokens": [token(frame_token, id) for id in agents.ids],
         "track_tokens": [tracks[id] for id in agents.ids],
@@ -76,7 +94,8 @@ def log_frames(
     log_name: str, log_index: int, map_name: str, roadblock_ids: Sequence[str], frames: Sequence[Frame]
 ) -> list[dict]:
     """Frame dicts of one log, in time order."""
-    tokens, tracks = [token(log_name, index) for index in range(len(frames))], TrackTokens(log_name)
+    tokens = [token(log_name, index) for index in range(len(frames))]
+    tracks, lights = TrackTokens(log_name), Lights()
     shared = {
         "log_name": log_name, "log_token": token(log_name, "log"), "scene_name": f"{log_name}-scene-0000",
         "scene_token": token(log_name, "scene"), "map_location": map_name, "roadblock_ids": list(roadblock_ids),
@@ -85,13 +104,13 @@ def log_frames(
     }  # fmt: skip
     start_us = EPOCH_US + log_index * LOG_INTERVAL_US - frames[0].timestamp_us
     return [
-        _log_frame(frame, index, tokens, tracks, start_us + frame.timestamp_us, shared)
+        _log_frame(frame, index, tokens, tracks, lights, start_us + frame.timestamp_us, shared)
         for index, frame in enumerate(frames)
     ]
 
 
 def _log_frame(
-    frame: Frame, index: int, tokens: list[str], tracks: TrackTokens, timestamp_us: int, shared: dict
+    frame: Frame, index: int, tokens: list[str], tracks: TrackTokens, lights: Lights, timestamp_us: int, shared: dict
 ) -> dict:
     name, log_name = tokens[index], shared["log_name"]
     x, y, heading = frame.ego_pose
@@ -113,8 +132,8 @@ def _log_frame(
         "ego2global": pose,
         "lidar2global": pose,
         "ego_dynamic_state": [float(value) for value in (*velocity, *acceleration)],
-        "traffic_lights": [(int(id), bool(red)) for id, red in frame.lights],
-        "driving_command": frame.driving_command,
+        "traffic_lights": lights[frame.lights],
+        "driving_command": DRIVING_COMMANDS[frame.driving_command.argmax()],
         "cams": cameras(log_name, name),
         "anns": {
             "gt_boxes": boxes["boxes"], "gt_names": boxes["names"], "gt_velocity_3d": boxes["velocity_3d"],
@@ -128,6 +147,8 @@ def _log_frame(
 def synthetic_scene(log: Sequence[dict], first: int, name: str, frames: Sequence[Frame], frame_zero: Frame) -> dict:
     """A second-stage scene of 12 frames, its present in the place of frame `first + PLAN_POSES` of the log.
 
+    The future frames have no cameras.
+
     Args:
         log: frame dicts of the first-stage log.
         first: index of the first-stage frame (`now`, or its predecessor).
@@ -137,7 +158,8 @@ def synthetic_scene(log: Sequence[dict], first: int, name: str, frames: Sequence
     """
     log_name, present = log[0]["log_name"], first + PLAN_POSES
     scene = token(log_name, first, name, "follow-up")
-    tokens, tracks = [token(scene, index, length=17) for index in range(len(frames))], TrackTokens(log_name)
+    tokens = [token(scene, index, length=17) for index in range(len(frames))]
+    tracks, lights = TrackTokens(log_name), Lights()
     offset_us = log[0]["timestamp"] - frame_zero.timestamp_us
     if frames[HISTORY_FRAMES - 1].timestamp_us + offset_us != log[present]["timestamp"]:
         raise ValueError(f"{log_name}: follow-up {name} is not where frame {present} is in time")
@@ -153,29 +175,39 @@ def synthetic_scene(log: Sequence[dict], first: int, name: str, frames: Sequence
                 "token": name,
                 "timestamp": frame.timestamp_us + offset_us,
                 "roadblock_ids": log[0]["roadblock_ids"],
-                "traffic_lights": [(int(id), bool(red)) for id, red in frame.lights],
+                "traffic_lights": lights[frame.lights],
                 "annotations": annotations(frame.agents, frame.ego_pose, name, tracks),
                 "ego_status": {
                     "ego_pose": frame.ego_pose, "ego_velocity": frame.ego_velocity_mps,
-                    "ego_acceleration": frame.ego_acceleration_mps2, "driving_command": frame.driving_command,
-                    "in_global_frame": True,
+                    "ego_acceleration": frame.ego_acceleration_mps2,
+                    "driving_command": DRIVING_COMMANDS[frame.driving_command.argmax()], "in_global_frame": True,
                 },
                 "lidar_path": None,
-                "camera_dict": cameras(scene, name),
+                "camera_dict": cameras(scene, name) if index < HISTORY_FRAMES else NO_CAMERAS,
             }
-            for name, frame in zip(tokens, frames, strict=True)
+            for index, (name, frame) in enumerate(zip(tokens, frames, strict=True))
         ],
         "extended_traffic_light_data": None,
         "extended_detections_tracks": None,
     }  # fmt: skip
 
 
-def write_pickle(path: Path, content: object) -> None:
+def pickled(content: object) -> bytes:
+    """A small pickle that NumPy 1.26 (the official devkit's) reads too: it lacks what protocol 5 refers to."""
+    return pickletools.optimize(pickle.dumps(content, protocol=4))
+
+
+def write_file(path: Path, content: bytes) -> None:
     """Write under a temporary name, then rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_bytes(pickle.dumps(content, protocol=4))
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(content)
     os.replace(temporary, path)
+
+
+def write_pickle(path: Path, content: object) -> None:
+    """Write a pickle under a temporary name, then rename."""
+    write_file(path, pickled(content))
 
 
 def scene_tokens(frames: Sequence[dict]) -> list[str]:

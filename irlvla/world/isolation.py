@@ -4,6 +4,7 @@ libsumo holds one simulation per process, and SUMO ends the whole process on som
 """
 
 import multiprocessing
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,8 @@ from typing import Any
 def isolated(function: Callable[..., Any], *arguments: object) -> Any:
     """Result of `function(*arguments)` computed in a forked child.
 
-    Returns a sentence if the child died; raises what `function` raised.
+    Returns a sentence if SUMO ended the child; raises what `function` raised, and ChildProcessError if someone killed
+    the child. An interrupt from the keyboard is left to the parent: the child finishes.
     """
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
@@ -22,6 +24,8 @@ def isolated(function: Callable[..., Any], *arguments: object) -> Any:
         succeeded, result = receiver.recv()
     except EOFError:
         child.join()
+        if -child.exitcode in (signal.SIGKILL, signal.SIGTERM):  # also for want of memory
+            raise ChildProcessError(f"a child process was killed by signal {-child.exitcode}") from None
         return f"SUMO ended the process (exit code {child.exitcode})"
     finally:
         receiver.close()
@@ -32,6 +36,7 @@ def isolated(function: Callable[..., Any], *arguments: object) -> Any:
 
 
 def _send_result(sender: Any, function: Callable[..., Any], arguments: tuple) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         sender.send((True, function(*arguments)))
     except Exception as error:
