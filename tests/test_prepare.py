@@ -84,5 +84,5 @@ def test_recorded_images_are_fitted_to_the_size(tmp_path):
 def test_a_missing_recorded_image_is_named(tmp_path):
     samples = survey(ROOT, split_yaml("one"), "train", [LOG], workers=1)
     samples = samples[samples["token"] != RECORDED].head(1)
-    with pytest.raises(ValueError, match=r"\.jpg: missing or no readable image of scene"):
+    with pytest.raises(ValueError, match=rf"scene {samples.token.iloc[0]}, CAM_F0: .*\.jpg: missing or no readable"):
         prepare(recipe(tmp_path, "recorded"), samples, {"train": split_yaml("one")}, workers=1)

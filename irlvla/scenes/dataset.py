@@ -7,15 +7,15 @@ training adds. The images are normalised here and nowhere else.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from irlvla import HISTORY_FRAMES, PLAN_POSES
+from irlvla.scenes.images import read_fitted
 from irlvla.scenes.targets import BOX_COLUMNS, NUM_OBJECTS, NUM_POLYLINES, POLYLINE_POINTS
-from irlvla.world.rig import fit_image, fitted_intrinsics
+from irlvla.world.rig import fitted_intrinsics
 
 Batch = dict[str, torch.Tensor]
 
@@ -62,24 +62,6 @@ def check_batch(batch: Mapping[str, torch.Tensor], contract: Mapping[str, tuple[
             raise ValueError(f"batch[{name!r}] holds a value that is not finite")
 
 
-def read_image(
-    path: Path, center_y_px: float, native_hw: tuple[int, int], height: int, width: int
-) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB of a file that holds the native image, or one already fitted to the wanted shape, perhaps larger.
-
-    Raises ValueError naming the file if it is missing, unreadable or of another shape.
-    """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{path}: missing or no readable image; render or download the sensor blobs first")
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    if image.shape[:2] == native_hw:
-        return fit_image(image, center_y_px, height, width)
-    if image.shape[0] * width != image.shape[1] * height:
-        raise ValueError(f"{path}: {image.shape[:2]} pixels, expected {native_hw} or the shape of {(height, width)}")
-    return image if image.shape[0] == height else cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-
-
 class SceneDataset(Dataset):
     """Samples of one split: `INPUTS` and `TARGETS` without the batch axis. `x_range_m` and `y_range_m` are their area.
 
@@ -114,7 +96,7 @@ class SceneDataset(Dataset):
         native = [tuple(size) for size in self.native_hw[row].tolist()]
         matrices = self.columns["intrinsics"][row]
         images = [
-            read_image(self.sensor_root / path, matrix[1, 2], hw, *self.image_hw)
+            read_fitted(self.sensor_root / path, matrix[1, 2], hw, *self.image_hw)
             for path, matrix, hw in zip(self.image_path[row], matrices, native, strict=True)
         ]
         fitted = [fitted_intrinsics(m, hw, *self.image_hw) for m, hw in zip(matrices, native, strict=True)]

@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from irlvla.epdms.build import scoring_context
+from irlvla.scenes.images import read_rgb
 from irlvla.scenes.navsim import Dataset
 from irlvla.scenes.perturb import draw_perturbation
 from irlvla.scenes.samples import dataset_of_log, in_parallel, two_stage_dataset
@@ -151,11 +152,12 @@ def write_images(recipe: Recipe, dataset: Dataset, scene: Scene) -> None:
 
 def _recorded(dataset: Dataset, scene: Scene, name: str, image_hw: tuple[int, int]) -> NDArray[np.uint8]:
     path = dataset.image_path(scene, name)
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{path}: missing or no readable image of scene {scene.token}; is the sensor data complete?")
+    try:
+        image = read_rgb(path)
+    except ValueError as error:
+        raise ValueError(f"scene {scene.token}, {name}: {error}") from error
     camera = scene.cameras[name]
     if image.shape[:2] != (camera.height_px, camera.width_px):
         found, wanted = image.shape[:2], (camera.height_px, camera.width_px)
         raise ValueError(f"{path}: image of {found} pixels, the calibration is for {wanted}")
-    return fit_image(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), camera.intrinsics[1, 2], *image_hw)
+    return fit_image(image, camera.intrinsics[1, 2], *image_hw)

@@ -2,7 +2,7 @@
 
 NAVSIM logs are pickles of lists, dicts, strings, numbers and NumPy arrays. A pickle may name any function to be
 called while it loads, so every name outside the short list below is refused. NumPy 1 and NumPy 2 wrote different
-module names for the same functions; both are known.
+module names for the same functions; both are known, and neither is called (see `stored_arrays`).
 
 Second-stage scenes of the real navhard data also hold objects of the nuPlan devkit. They come back as `Record`s: what
 was stored in them, without their code.
@@ -12,37 +12,24 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy._core import multiarray, numeric
+from irlvla.scenes.stored_arrays import Record, StoredArray, StoredBuffer, StoredDtype, StoredScalar, plain
 
 
-def _encode_latin1(text: str, encoding: str) -> bytes:
+class _Latin1:
     """What protocol 2 uses to spell bytes; other codecs (some of which decompress) are refused."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"codec {encoding!r} in a pickle of data")
-    return text.encode("latin1")
+
+    __slots__ = ()  # a pickle may set attributes of what it names: this has none, a function would keep them
+
+    def __call__(self, text: str, encoding: str) -> bytes:
+        if encoding != "latin1":
+            raise pickle.UnpicklingError(f"codec {encoding!r} in a pickle of data")
+        return text.encode("latin1")
 
 
 _NUMPY = {
-    "multiarray": {"_reconstruct": multiarray._reconstruct, "scalar": multiarray.scalar},
-    "numeric": {"_frombuffer": numeric._frombuffer},
+    "multiarray": {"_reconstruct": StoredArray, "scalar": StoredScalar()},
+    "numeric": {"_frombuffer": StoredBuffer()},
 }
-
-
-class Record:
-    """What a pickle stores of an object: `arguments` of its construction, and its attributes."""
-
-    def __new__(cls, *arguments: Any) -> "Record":
-        record = super().__new__(cls)
-        record.arguments = arguments
-        return record
-
-    def __setstate__(self, state: Any) -> None:
-        parts = state if isinstance(state, tuple) else (state,)  # attributes, then those in slots
-        for part in parts:
-            self.__dict__.update(part or {})
-
-
 NUPLAN_RECORDS = {
     "nuplan.planning.simulation.observation.observation_type": ("DetectionsTracks",),
     "nuplan.common.actor_state.tracked_objects": ("TrackedObjects",),
@@ -55,14 +42,14 @@ NUPLAN_RECORDS = {
     "nuplan.common.maps.maps_datatypes": ("TrafficLightStatuses", "TrafficLightStatusData", "TrafficLightStatusType"),
 }
 ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _encode_latin1,
+    ("numpy", "ndarray"): "ndarray",  # an argument of what makes an array, never called
+    ("numpy", "dtype"): StoredDtype,
+    ("_codecs", "encode"): _Latin1(),
     **{(module, name): Record for module, names in NUPLAN_RECORDS.items() for name in names},
     **{
-        (module, plain.__name__): plain
+        (module, container.__name__): container
         for module in ("builtins", "__builtin__")  # the second up to protocol 2
-        for plain in (set, frozenset, bytes, bytearray)
+        for container in (set, frozenset, bytes, bytearray)
     },
     ("collections", "OrderedDict"): dict,
     **{
@@ -74,12 +61,26 @@ ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
+# What the bytes of a damaged pickle can make the unpickler and NumPy raise.
+DAMAGE = (
+    pickle.UnpicklingError, EOFError, AttributeError, LookupError, TypeError, ValueError, ArithmeticError, MemoryError,
+    RecursionError, NotImplementedError, SystemError,
+)  # fmt: skip
+
+
+class RefusedPickle(pickle.UnpicklingError):
+    """A pickle that names something other than plain data."""
+
+
 class DataUnpickler(pickle.Unpickler):
     """Unpickler of plain containers and NumPy values."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"{module}.{name} is not plain data")
+            raise RefusedPickle(
+                f"refused pickle: it names {module}.{name}, which is not plain data; nothing of it was run. "
+                "If you trust the file, write it again with NumPy arrays and plain containers only"
+            )
         return ALLOWED[module, name]
 
 
@@ -90,6 +91,10 @@ def load_data_pickle(path: str | Path) -> Any:
     """
     with open(path, "rb") as file:
         try:
-            return DataUnpickler(file).load()
-        except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: refused or damaged pickle: {error}") from error
+            return plain(DataUnpickler(file).load())
+        except RefusedPickle as error:
+            raise ValueError(f"{path}: {error}") from error
+        except DAMAGE as error:
+            raise ValueError(
+                f"{path}: damaged or truncated pickle ({type(error).__name__}: {error}); copy or download it again"
+            ) from error
