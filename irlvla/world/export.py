@@ -7,6 +7,7 @@ import hashlib
 import os
 import pickle
 import pickletools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -215,6 +216,13 @@ def scene_tokens(frames: Sequence[dict]) -> list[str]:
     return [frame["token"] for frame in frames[HISTORY_FRAMES - 1 : len(frames) - PLAN_POSES]]
 
 
+class _SplitDumper(yaml.SafeDumper):
+    """Quotes tokens of digits and one `e`: OmegaConf reads them as floats, PyYAML would leave them bare."""
+
+
+_SplitDumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[0-9]+(e[0-9]+)?$"), list("0123456789"))
+
+
 def write_split(root: Path, name: str, data_split: str, log_names: list[str], tokens: list[str],
                 synthetic: list[str] | None = None, mapping: list | None = None) -> None:  # fmt: skip
     """Official split YAML `<root>/<name>.yaml` and its scene filter."""
@@ -229,4 +237,4 @@ def write_split(root: Path, name: str, data_split: str, log_names: list[str], to
         split["reactive_all_mapping"] = mapping
     for path, content in ((root / "scene_filter" / f"{name}.yaml", scene_filter), (root / f"{name}.yaml", split)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        path.write_text(yaml.dump(content, Dumper=_SplitDumper, sort_keys=False))
