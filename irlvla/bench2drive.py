@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, FiniteFloat, ValidationError
 from scipy.signal import savgol_filter
 
+from irlvla.epdms import comfort
+
 Array = NDArray[np.float64]
 
 BENCHMARK_ROUTES = 220
@@ -28,13 +30,6 @@ MAX_SPEED_PERCENT = 1000.0  # larger values come from traffic that stands still
 SEGMENT_FRAMES = 20
 FRAME_INTERVAL_S = 0.1
 SMOOTHING = {"window_length": 7, "polyorder": 2}
-# Open bounds (low, high) of nuPlan's comfort metric; yaw terms in rad.
-LONGITUDINAL_ACCELERATION = (-4.05, 2.40)
-LATERAL_ACCELERATION = (-4.89, 4.89)
-JERK_MAGNITUDE = (-8.37, 8.37)
-LONGITUDINAL_JERK = (-4.13, 4.13)
-YAW_RATE = (-0.95, 0.95)
-YAW_ACCELERATION = (-1.93, 1.93)
 
 
 def _has_low_speed(infractions: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -104,7 +99,7 @@ def driving_efficiency(records: Iterable[RouteRecord]) -> float | None:
 
 
 def is_comfortable(acceleration: Array, yaw_rate: Array, forward: Array, right: Array) -> bool:
-    """Whether one segment of n >= 3 frames stays within all six bounds.
+    """Whether one segment of n >= 3 frames stays within nuPlan's six comfort bounds.
 
     acceleration, forward, right (n, 2) share a frame; yaw_rate (n,). As in the benchmark's tool, "yaw acceleration"
     is the smoothed yaw rate itself.
@@ -116,12 +111,12 @@ def is_comfortable(acceleration: Array, yaw_rate: Array, forward: Array, right: 
     magnitude = savgol_filter(np.hypot(acceleration[:, 0], acceleration[:, 1]), **window)
     smooth_yaw_rate = savgol_filter(unwrap_phase(yaw_rate), **window)
     bounded = (
-        (longitudinal, LONGITUDINAL_ACCELERATION),
-        (lateral, LATERAL_ACCELERATION),
-        (savgol_filter(magnitude, **derivative), JERK_MAGNITUDE),
-        (savgol_filter(longitudinal, **derivative), LONGITUDINAL_JERK),
-        (smooth_yaw_rate, YAW_RATE),
-        (smooth_yaw_rate, YAW_ACCELERATION),
+        (longitudinal, comfort.LONGITUDINAL_ACCELERATION_MPS2),
+        (lateral, comfort.LATERAL_ACCELERATION_MPS2),
+        (savgol_filter(magnitude, **derivative), comfort.JERK_MPS3),
+        (savgol_filter(longitudinal, **derivative), comfort.LONGITUDINAL_JERK_MPS3),
+        (smooth_yaw_rate, comfort.YAW_RATE_RADPS),
+        (smooth_yaw_rate, comfort.YAW_ACCELERATION_RADPS2),
     )
     return all(bool(np.all((low < series) & (series < high))) for series, (low, high) in bounded)
 

@@ -32,9 +32,8 @@ MIN_SPREAD_M = 0.05  # floor of the standard deviation along a principal axis
 NORMALIZED_STD = 0.5  # as in EDM (arXiv 2206.00364); the truncated schedule's largest noise, 0.094, is then 19 % of it
 
 Tokens = dict[str, Tensor]
-Denoise = Callable[
-    [Tokens, Tensor, Tensor], tuple[Tensor, Tensor]
-]  # tokens, plans (B,K,T,3), t (B,) -> x0, logits (B,K)
+# tokens, plans (B, K, T, 3), t (B,) -> clean plans, logits (B, K)
+Denoise = Callable[[Tokens, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class PlanNormalizer(nn.Module):
@@ -159,13 +158,30 @@ class Chain:
         return self.plans[:, :, -1]
 
 
-def _chain(plans: list[Tensor], means: list[Tensor], stds: list[float], logits: Tensor) -> Chain:
-    stacked, mean = torch.stack(plans, dim=2), torch.stack(means, dim=2)
+def _chain(
+    denoise: Denoise,
+    tokens: Tokens,
+    start: Tensor,
+    schedule: TruncatedSchedule,
+    eta: float,
+    std_floor: float,
+    following: Callable[[int, Tensor, float], Tensor],
+) -> Chain:
+    """The chain from `start` (B, K, T, 3); `following` (step, mean, std) gives the plans after a step."""
+    plans, means, stds = [start], [], []
+    for step, timestep in enumerate(schedule.timesteps):
+        time = torch.full((len(start),), timestep, device=start.device)
+        clean, logits = denoise(tokens, plans[-1], time)
+        mean, std = schedule.gaussian(plans[-1], clean, step, eta, std_floor)
+        means.append(mean)
+        stds.append(std)
+        plans.append(following(step, mean, std))
+    visited, mean = torch.stack(plans, dim=2), torch.stack(means, dim=2)
     std = torch.tensor(stds, dtype=mean.dtype, device=mean.device)
     log_prob = None
     if min(stds) > 0:
-        log_prob = torch.distributions.Normal(mean, std[:, None, None]).log_prob(stacked[:, :, 1:])
-    return Chain(stacked, mean, std, log_prob, logits)
+        log_prob = torch.distributions.Normal(mean, std[:, None, None]).log_prob(visited[:, :, 1:])
+    return Chain(visited, mean, std, log_prob, logits)
 
 
 def sample_chain(
@@ -178,15 +194,13 @@ def sample_chain(
     std_floor: float = 0.0,
 ) -> Chain:
     """Denoise anchors (B, K, T, 3) with unit noise (B, K, S + 1, T, 3): the first for the anchors, then one a step."""
-    time = [torch.full((len(anchors),), t, device=anchors.device) for t in schedule.timesteps]
-    plans, means, stds = [schedule.add_noise(anchors, noise[:, :, 0], time[0])], [], []
-    for step in range(schedule.steps):
-        clean, logits = denoise(tokens, plans[-1], time[step])
-        mean, std = schedule.gaussian(plans[-1], clean, step, eta, std_floor)
-        means.append(mean)
-        stds.append(std)
-        plans.append(mean + std * noise[:, :, step + 1])
-    return _chain(plans, means, stds, logits)
+    first = torch.full((len(anchors),), schedule.timesteps[0], device=anchors.device)
+    start = schedule.add_noise(anchors, noise[:, :, 0], first)
+
+    def drawn(step: int, mean: Tensor, std: float) -> Tensor:
+        return mean + std * noise[:, :, step + 1]
+
+    return _chain(denoise, tokens, start, schedule, eta, std_floor, drawn)
 
 
 def replay_chain(
@@ -201,13 +215,11 @@ def replay_chain(
 
     Raises ValueError if a step is deterministic, because its log-probability does not exist.
     """
-    visited, means, stds = list(plans.unbind(dim=2)), [], []
-    for step in range(schedule.steps):
-        time = torch.full((len(plans),), schedule.timesteps[step], device=plans.device)
-        clean, logits = denoise(tokens, visited[step], time)
-        mean, std = schedule.gaussian(visited[step], clean, step, eta, std_floor)
-        means.append(mean)
-        stds.append(std)
-    if min(stds) <= 0:
+
+    def visited(step: int, mean: Tensor, std: float) -> Tensor:
+        return plans[:, :, step + 1]
+
+    chain = _chain(denoise, tokens, plans[:, :, 0], schedule, eta, std_floor, visited)
+    if chain.log_prob is None:
         raise ValueError("a step of this chain is deterministic: give std_floor > 0")
-    return _chain(visited, means, stds, logits)
+    return chain

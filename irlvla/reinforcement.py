@@ -182,6 +182,36 @@ def losses(
     }
 
 
+def update(
+    planner: Planner,
+    critic: Critic,
+    optimizer: torch.optim.Optimizer,
+    b_tokens: Tokens,
+    b_old: RollOut,
+    b_chain: Tensor,
+    b_choice: Tensor,
+    schedule: TruncatedSchedule,
+    s: Settings,
+    generator: torch.Generator,
+) -> Figures:
+    """Epochs x minibatches on one roll-out with its advantages; number of epochs and the mean figures of the last."""
+    for epoch in range(1, s.epochs + 1):
+        figures = []
+        for rows in torch.randperm(len(b_old.rewards), generator=generator).split(s.minibatch_scenes):
+            mb_tokens, mb_old = take(b_tokens, rows), b_old.rows(rows)
+            loss, mb_figures = losses(planner, critic, mb_tokens, mb_old, b_chain[rows], b_choice[rows], schedule, s)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(planner.parameters(), s.max_grad_norm)
+            optimizer.step()
+            figures.append({name: value.item() for name, value in mb_figures.items()})
+        means = {name: sum(row[name] for row in figures) / len(figures) for name in figures[0]}
+        last_epoch = {"epochs": epoch, **means}
+        if means["approx_kl"] > s.target_kl:
+            break
+    return last_epoch
+
+
 def train(
     planner: Planner,
     critic: Critic,
@@ -203,12 +233,8 @@ def train(
     if planner.training:
         raise ValueError("the planner must be in evaluation mode: planner.eval()")
     reference = copy.deepcopy(planner).requires_grad_(False)
-    optimizer = torch.optim.Adam(
-        [
-            {"params": planner.parameters(), "lr": s.learning_rate},
-            {"params": critic.parameters(), "lr": s.critic_learning_rate},
-        ]
-    )
+    trained = ((planner, s.learning_rate), (critic, s.critic_learning_rate))
+    optimizer = torch.optim.Adam([{"params": module.parameters(), "lr": rate} for module, rate in trained])
     num_scenes = len(next(iter(cached.values())))
     for iteration in range(s.iterations):
         # roll-out
@@ -220,21 +246,8 @@ def train(
             b_values = critic(b_tokens)
         b_chain, b_choice = advantages(b_old, b_values, s.baseline)
         # epochs x minibatches
-        for epoch in range(s.epochs):  # noqa: B007
-            figures = []
-            for rows in torch.randperm(len(scenes), generator=generator).split(s.minibatch_scenes):
-                mb_tokens, mb_old = take(b_tokens, rows), b_old.rows(rows)
-                loss, mb_figures = losses(
-                    planner, critic, mb_tokens, mb_old, b_chain[rows], b_choice[rows], schedule, s
-                )
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(planner.parameters(), s.max_grad_norm)
-                optimizer.step()
-                figures.append({name: value.item() for name, value in mb_figures.items()})
-            last_epoch = {name: sum(row[name] for row in figures) / len(figures) for name in figures[0]}
-            if last_epoch["approx_kl"] > s.target_kl:
-                break
+        updated = update(planner, critic, optimizer, b_tokens, b_old, b_chain, b_choice, schedule, s, generator)
+        # figures
         chosen = (b_old.logits.softmax(dim=-1) * b_old.rewards).sum(dim=-1)
         values = b_values[:, None].expand_as(b_old.rewards)
         yield {
@@ -242,6 +255,5 @@ def train(
             "reward_mean": b_old.rewards.mean().item(),
             "reward_chosen": chosen.mean().item(),
             "explained_variance": ppo.explained_variance(values, b_old.rewards),
-            "epochs": epoch + 1,
-            **last_epoch,
+            **updated,
         }

@@ -163,8 +163,9 @@ def load_scored_plans(path: str | Path) -> ScoredPlans:
     sources = table["source"].to_numpy().reshape(len(tokens), -1)
     if (token.reshape(sources.shape) != tokens[:, None]).any() or (sources != sources[0]).any():
         raise ValueError(f"{path}: the scenes do not have the same sources of plans in the same order")
-    plans = table["plan"].combine_chunks().flatten().to_numpy().reshape(*sources.shape, PLAN_POSES, 3)
-    scores = {name: table[name].to_numpy().reshape(sources.shape) for name in (*SUB_SCORES, SCORE)}
+    # Copies, since Arrow's own buffers are read-only and torch wants to be able to write.
+    plans = np.array(table["plan"].combine_chunks().flatten()).reshape(*sources.shape, PLAN_POSES, 3)
+    scores = {name: np.array(table[name]).reshape(sources.shape) for name in (*SUB_SCORES, SCORE)}
     for name, values in {"plan": plans, **scores}.items():
         if not np.isfinite(values).all():
             raise ValueError(f"{path}: column {name}: a value is not finite")

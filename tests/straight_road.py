@@ -3,6 +3,7 @@
 import numpy as np
 import shapely
 
+from irlvla import PLAN_POSES
 from irlvla.scenes.scene import Camera, Scene, Tracks
 from irlvla.scenes.town_map import LAYERS, Lane, Layer, TownMap
 from irlvla.world.rig import RIG
@@ -61,3 +62,8 @@ def road_scene(objects: list[tuple] = (), signals: bool = False, red: tuple[str,
 
 
 CAR = ("a", "vehicle", 20.0, -1.75, 0.0, 4.6, 1.9, 1.6)
+
+
+def straight_on(scene: Scene, speed: float = 8.0) -> np.ndarray:
+    """Straight ahead along the ego's heading."""
+    return np.outer(np.arange(1, PLAN_POSES + 1) * 0.5 * speed, [1, 0, 0])

@@ -157,3 +157,13 @@ def test_a_scene_that_was_not_encoded_is_named(tmp_path):
     )
     with pytest.raises(ValueError, match="scene z"):
         TokenStore(tmp_path / "tokens.npz").batch(["a", "z"])
+
+
+def test_a_file_that_holds_no_policy_is_refused_by_name(tmp_path):
+    whole, cut, other = (tmp_path / name for name in ("whole.pt", "cut.pt", "other.pt"))
+    tiny_policy.policy().save(whole)
+    cut.write_bytes(whole.read_bytes()[:5000])
+    torch.save({"arguments": {"channels": 16}, "state_dict": {}}, other)
+    for path in (cut, other):
+        with pytest.raises(ValueError, match=f"{path.name} is no Policy of this version"):
+            Policy.load(path)

@@ -28,7 +28,11 @@ class EgoStatusMLP:
 
     def __init__(self, seed: int, hidden: tuple[int, ...] = (128, 128), max_iter: int = 150):
         network = MLPRegressor(hidden_layer_sizes=hidden, max_iter=max_iter, early_stopping=True, random_state=seed)
-        self.model = TransformedTargetRegressor(make_pipeline(StandardScaler(), network), transformer=StandardScaler())
+        self.model = TransformedTargetRegressor(
+            make_pipeline(StandardScaler(), network),
+            transformer=StandardScaler(),
+            check_inverse=False,  # single precision makes it an inverse up to rounding only
+        )
 
     def fit(self, status: Array, plans: Array) -> "EgoStatusMLP":
         """Learn human plans (n, T, 3) from status (n, H, 8)."""

@@ -78,26 +78,14 @@ class Perception(nn.Module):
     to carry it, and stored tokens can be read later.
 
     Args:
+        objects, elements: decoders of the objects and of the map's polylines.
+        channels: D of both.
         group: BEV cells per token and side.
     """
 
-    def __init__(
-        self,
-        num_objects: int,
-        num_polylines: int,
-        num_bev_classes: int,
-        group: int,
-        channels: int,
-        heads: int,
-        feedforward: int,
-        layers: int,
-        x_range_m: Range,
-        y_range_m: Range,
-    ):
+    def __init__(self, objects: QueryDecoder, elements: QueryDecoder, channels: int, num_bev_classes: int, group: int):
         super().__init__()
-        shape = (channels, heads, feedforward, layers, x_range_m, y_range_m)
-        self.objects = QueryDecoder(num_objects, *shape)
-        self.map = QueryDecoder(num_polylines, *shape)
+        self.objects, self.map = objects, elements
         self.box_class = nn.Linear(channels, len(OBJECT_CLASSES) + 1)
         self.box = mlp(channels, channels, len(BOX_CODE))
         self.polyline_class = nn.Linear(channels, len(MAP_CLASSES) + 1)

@@ -6,9 +6,7 @@ denoise(tokens, noisy plans, t) -> clean plans, scores
 plan(tokens, noise) -> K plans in metres with scores
 """
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from numpy.typing import NDArray
@@ -26,8 +24,9 @@ from irlvla.diffusion import (
 )
 from irlvla.models.backbone import ImageBackbone
 from irlvla.models.bev import BevEncoder
-from irlvla.models.perception import Perception
+from irlvla.models.perception import Perception, QueryDecoder
 from irlvla.models.planner import SOURCES, Planner, mlp
+from irlvla.models.saved import SavedModule
 from irlvla.scenes.targets import BEV_CLASSES, NUM_OBJECTS, NUM_POLYLINES
 
 Range = tuple[float, float]
@@ -40,31 +39,10 @@ class SceneEncoder(nn.Module):
     """Images, calibration, ego status and meta tokens -> tokens."""
 
     def __init__(
-        self,
-        backbone: str,
-        levels: Sequence[int],
-        pretrained: bool,
-        image_channels: int,
-        channels: int,
-        bev_cells: int,
-        bev_tokens_side: int,
-        bev_blocks: int,
-        heights_m: Sequence[float],
-        x_range_m: Range,
-        y_range_m: Range,
-        query_layers: int,
-        heads: int,
-        feedforward: int,
-        meta_channels: int,
+        self, backbone: ImageBackbone, bev: BevEncoder, perception: Perception, channels: int, meta_channels: int
     ):
         super().__init__()
-        area = (x_range_m, y_range_m)
-        self.backbone = ImageBackbone(backbone, levels, image_channels, pretrained)
-        self.bev = BevEncoder(image_channels, channels, bev_cells, bev_tokens_side, *area, heights_m, bev_blocks)
-        self.perception = Perception(
-            NUM_OBJECTS, NUM_POLYLINES, len(BEV_CLASSES), bev_cells // bev_tokens_side, channels, heads, feedforward,
-            query_layers, *area,
-        )  # fmt: skip
+        self.backbone, self.bev, self.perception = backbone, bev, perception
         self.register_buffer("status_scale", torch.tensor(STATUS_SCALE), persistent=False)
         self.status = mlp(STATUS_SIZE, 2 * channels, channels)
         self.meta = nn.Sequential(nn.Linear(meta_channels, channels), nn.LayerNorm(channels))
@@ -77,7 +55,7 @@ class SceneEncoder(nn.Module):
         return {"meta": self.meta(batch["meta"]), "bev": bev, **self.perception(bev, status), "status": status}
 
 
-class Policy(nn.Module):
+class Policy(SavedModule):
     """See the file's head. Batches follow `scenes.dataset.INPUTS`.
 
     Args:
@@ -120,14 +98,14 @@ class Policy(nn.Module):
         sources: Sequence[str] = SOURCES,
         pretrained: bool = False,
     ):
-        super().__init__()
-        given = {name: value for name, value in locals().items() if name not in ("self", "__class__", "pretrained")}
-        self.arguments = {name: list(v) if isinstance(v, tuple) else v for name, v in given.items()}
+        super().__init__(locals())
         area = (tuple(x_range_m), tuple(y_range_m))
-        self.encoder = SceneEncoder(
-            backbone, levels, pretrained, image_channels, channels, bev_cells, bev_tokens_side, bev_blocks, heights_m,
-            *area, query_layers, heads, feedforward, meta_channels,
-        )  # fmt: skip
+        images = ImageBackbone(backbone, levels, image_channels, pretrained)
+        bev = BevEncoder(image_channels, channels, bev_cells, bev_tokens_side, *area, heights_m, bev_blocks)
+        shape = (channels, heads, feedforward, query_layers, *area)
+        objects, elements = QueryDecoder(NUM_OBJECTS, *shape), QueryDecoder(NUM_POLYLINES, *shape)
+        perception = Perception(objects, elements, channels, len(BEV_CLASSES), bev_cells // bev_tokens_side)
+        self.encoder = SceneEncoder(images, bev, perception, channels, meta_channels)
         self.planner = Planner(channels, heads, feedforward, plan_blocks, *area, sources, dropout)
         self.image_hw = tuple(image_size)
         self.schedule = TruncatedSchedule(steps)
@@ -191,20 +169,6 @@ class Policy(nn.Module):
             noise = self.anchors.new_zeros(size, len(self.anchors), self.schedule.steps + 1, PLAN_POSES, 3)
         chain = self.chain(tokens, noise)
         return self.normalizer.denormalize(chain.final), chain.logits
-
-    def save(self, path: str | Path) -> None:
-        """Write what rebuilds this policy."""
-        temporary = Path(path).with_suffix(".partial")
-        torch.save({"arguments": self.arguments, "state_dict": self.state_dict()}, temporary)
-        os.replace(temporary, path)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Policy":
-        """A saved policy, on the CPU, in evaluation mode."""
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        policy = cls(**saved["arguments"])
-        policy.load_state_dict(saved["state_dict"])
-        return policy.eval()
 
 
 def best_plan(plans: Tensor, logits: Tensor) -> Tensor:

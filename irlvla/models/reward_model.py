@@ -9,9 +9,7 @@ which needs the plan of the frame before.
 """
 
 import math
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +18,7 @@ from torch.nn import functional as F
 from irlvla import PLAN_INTERVAL_S, PLAN_POSES, vehicle
 from irlvla.epdms.scores import MULTIPLIERS, SUB_SCORES, WEIGHTS
 from irlvla.models.planner import SOURCES, DecoderBlock, PlanEncoder, mlp, sample_bev
+from irlvla.models.saved import SavedModule
 
 Tokens = dict[str, Tensor]
 Range = tuple[float, float]
@@ -97,7 +96,7 @@ class TrajectoryEncoder(nn.Module):
         return self.plan(plans, bev) + moving + self.track(under.flatten(-2))
 
 
-class RewardModel(nn.Module):
+class RewardModel(SavedModule):
     """Tokens and plans -> logits per sub-score; `reward` composes them.
 
     Args:
@@ -119,9 +118,7 @@ class RewardModel(nn.Module):
         sources: Sequence[str] = SOURCES,
         dropout: float = 0.0,
     ):
-        super().__init__()
-        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self.arguments = {name: list(v) if isinstance(v, tuple) else v for name, v in given.items()}
+        super().__init__(locals())
         self.encoder = TrajectoryEncoder(channels, x_range_m, y_range_m)
         self.blocks = nn.ModuleList(DecoderBlock(channels, heads, feedforward, sources, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(channels)
@@ -143,20 +140,6 @@ class RewardModel(nn.Module):
     def reward(self, tokens: Tokens, plans: Tensor) -> Tensor:
         """(B, N) expected EPDMS of plans (B, N, T, 3), if the sub-scores were independent."""
         return compose(expected_scores(self(tokens, plans)))
-
-    def save(self, path: str | Path) -> None:
-        """Write what rebuilds this model."""
-        temporary = Path(path).with_suffix(".partial")
-        torch.save({"arguments": self.arguments, "state_dict": self.state_dict()}, temporary)
-        os.replace(temporary, path)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "RewardModel":
-        """A saved model, on the CPU, in evaluation mode."""
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        model = cls(**saved["arguments"])
-        model.load_state_dict(saved["state_dict"])
-        return model.eval()
 
 
 def expected_scores(logits: Scores) -> Scores:
