@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from straight_road import CAR, road_scene
 
 from irlvla.scenes.prepare import Recipe, moved_start, moved_starts
-from irlvla.scenes.samples import COLUMNS, SCENARIOS, combined, scenario_of, stratified
+from irlvla.scenes.samples import COLUMNS, SCENARIOS, combined, commands_of, scenario_of, stratified
 
 
 def table(scenarios: list[str], split: str = "train", town: str = "a") -> pd.DataFrame:
     rows = [
-        (f"{split}{i}", split, "original", f"{town}-000", town, s, f"{split}{i}", 1) for i, s in enumerate(scenarios)
+        (f"{split}{i}", split, "original", f"{town}-000", town, s, "Full Stop", "Straight Strict", f"{split}{i}", 1)
+        for i, s in enumerate(scenarios)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -61,7 +62,8 @@ def test_scenario_of_simple_drives(speed_mps, turn_rad, scenario):
     steps = speed_mps * 0.5 * np.stack([np.cos(heading), np.sin(heading)], axis=-1)
     poses = np.column_stack([np.cumsum(steps, axis=0), heading])
     velocity = np.tile([speed_mps, 0.0], (12, 1))
-    assert scenario_of(replace(scene, ego_poses=poses, ego_velocity_mps=velocity)) == scenario
+    driven = replace(scene, ego_poses=poses, ego_velocity_mps=velocity)
+    assert scenario_of(*commands_of(driven), speed_mps) == scenario
 
 
 def test_moved_start_depends_on_scene_and_seed_alone(tmp_path):

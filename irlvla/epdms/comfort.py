@@ -65,8 +65,8 @@ def history_samples(ego_history: Array) -> Array:
     return samples
 
 
-def history_comfort(ego_history: Array, states: Array) -> Array:
-    """(N,) HC of driven states (N, 41, 11) behind `ego_history` (4, 11): 1 or 0."""
+def history_quantities(ego_history: Array, states: Array) -> tuple[tuple[str, Array, tuple[float, float]], ...]:
+    """(name, values (N, 55), bounds) of each quantity that HC bounds; arguments as in `history_comfort`."""
     past = np.broadcast_to(history_samples(ego_history), (len(states), HISTORY_SAMPLES, NUM_COLUMNS))
     padded = np.concatenate([past, states], axis=1)
     ax, ay, heading = padded[..., AX], padded[..., AY], _unwrap(padded[..., HEADING])
@@ -74,15 +74,20 @@ def history_comfort(ego_history: Array, states: Array) -> Array:
     shift = REAR_AXLE_TO_CENTER_M * (padded[..., YAW_RATE] ** 2 + padded[..., YAW_ACCELERATION])
     center_ax, center_ay = _smooth(ax + shift, 8, 2, 0), _smooth(ay, 8, 2, 0)
     magnitude = _smooth(np.hypot(ax, ay), 8, 2, 0)
-    comfortable = (
-        _within(center_ax, LONGITUDINAL_ACCELERATION_MPS2)
-        & _within(center_ay, LATERAL_ACCELERATION_MPS2)
-        & _within(_smooth(magnitude, 15, 2, 1), JERK_MPS3)
-        & _within(_smooth(center_ax, 15, 2, 1), LONGITUDINAL_JERK_MPS3)
-        & _within(_smooth(heading, 5, 2, 1), YAW_RATE_RADPS)
-        & _within(_smooth(heading, 5, 3, 2), YAW_ACCELERATION_RADPS2)
+    return (
+        ("longitudinal acceleration [m/s2]", center_ax, LONGITUDINAL_ACCELERATION_MPS2),
+        ("lateral acceleration [m/s2]", center_ay, LATERAL_ACCELERATION_MPS2),
+        ("jerk [m/s3]", _smooth(magnitude, 15, 2, 1), JERK_MPS3),
+        ("longitudinal jerk [m/s3]", _smooth(center_ax, 15, 2, 1), LONGITUDINAL_JERK_MPS3),
+        ("yaw rate [rad/s]", _smooth(heading, 5, 2, 1), YAW_RATE_RADPS),
+        ("yaw acceleration [rad/s2]", _smooth(heading, 5, 3, 2), YAW_ACCELERATION_RADPS2),
     )
-    return comfortable.astype(np.float64)
+
+
+def history_comfort(ego_history: Array, states: Array) -> Array:
+    """(N,) HC of driven states (N, 41, 11) behind `ego_history` (4, 11): 1 or 0."""
+    quantities = history_quantities(ego_history, states)
+    return np.all([_within(values, bounds) for _, values, bounds in quantities], axis=0).astype(np.float64)
 
 
 def extended_features(states: Array) -> Array:

@@ -5,7 +5,9 @@ A table of samples has one row per scene:
     token      of the sample; names its scoring context
     split      train, val or test
     kind       one of KINDS; `perturbed` scenes are train scenes with the ego moved off its track
-    log_name, town, scenario
+    log_name, town
+    speed, path   meta-action of the human plan
+    scenario   of SCENARIOS
     source     token of the scene in the dataset: another one than `token` for moved starts
     human      1 if the logged plan is what should be imitated
 """
@@ -31,7 +33,7 @@ T = TypeVar("T")
 KINDS = ("original", "perturbed", "first_stage", "follow_up")
 SCENARIOS = ("standing", "braking", "accelerating", "cruising", "left turn", "right turn", "lane change")
 STANDING_MPS = 2.0  # slower now, and not faster within the plan, is standing rather than braking
-COLUMNS = ["token", "split", "kind", "log_name", "town", "scenario", "source", "human"]
+COLUMNS = ["token", "split", "kind", "log_name", "town", "scenario", "speed", "path", "source", "human"]
 
 
 def town_of(log_name: str) -> str:
@@ -39,16 +41,20 @@ def town_of(log_name: str) -> str:
     return log_name.rsplit("-", 1)[0]
 
 
-def scenario_of(scene: Scene) -> str:
-    """The human's manoeuvre in the next four seconds, one of SCENARIOS: turns first, then lane changes, then speed."""
+def commands_of(scene: Scene) -> tuple[str, str]:
+    """Speed and path command of the human plan."""
     speed_id, path_id = label(scene.human_plan()[None], scene.ego_velocity_mps[scene.now, :1])
-    speed, path = SPEED_COMMANDS[speed_id[0]], PATH_COMMANDS[path_id[0]]
+    return SPEED_COMMANDS[speed_id[0]], PATH_COMMANDS[path_id[0]]
+
+
+def scenario_of(speed: str, path: str, speed_mps: float) -> str:
+    """The manoeuvre of a plan with these commands, one of SCENARIOS: turns first, then lane changes, then speed."""
     if "Turn" in path:
         return "left turn" if "Left" in path else "right turn"
     if "LaneChange" in path or path == "Swerving":
         return "lane change"
     if speed in ("Full Stop", "Creeping"):
-        return "standing" if scene.ego_velocity_mps[scene.now, 0] < STANDING_MPS else "braking"
+        return "standing" if speed_mps < STANDING_MPS else "braking"
     if "Accel" in speed:
         return "accelerating"
     return "cruising" if "Constant" in speed else "braking"
@@ -81,13 +87,16 @@ def log_names(split_yaml: Path, limit: int | None) -> tuple[str, ...]:
 
 
 def _row(scene: Scene, split: str, kind: str) -> dict:
+    speed, path = commands_of(scene)
     return {
         "token": scene.token,
         "split": split,
         "kind": kind,
         "log_name": scene.log_name,
         "town": town_of(scene.log_name),
-        "scenario": scenario_of(scene),
+        "speed": speed,
+        "path": path,
+        "scenario": scenario_of(speed, path, float(scene.ego_velocity_mps[scene.now, 0])),
         "source": scene.token,
         "human": int(kind != "follow_up"),
     }

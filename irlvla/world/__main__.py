@@ -1,4 +1,4 @@
-"""`python -m irlvla.world build OUT --seed N` makes a dataset; `python -m irlvla.world check ROOT` validates one."""
+"""`python -m irlvla.world build OUT --seed N` makes a dataset, `check ROOT` validates and `report ROOT` describes one."""
 
 import argparse
 import dataclasses
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from irlvla.world.build import build, summary
 from irlvla.world.check import check
+from irlvla.world.report import report
 from irlvla.world.town import TOWNS
 
 
@@ -20,14 +21,22 @@ def main() -> int:
     make.add_argument("--seed", type=int, default=1)
     make.add_argument("--towns", nargs="+", choices=TOWNS, default=list(TOWNS))
     make.add_argument("--logs", type=int, help="logs per town (default: each town's own number)")
-    make.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="default: one per core")
+    cores = len(os.sched_getaffinity(0))
+    make.add_argument("--workers", type=int, default=cores, help="default: one per core")
     examine = commands.add_parser("check", help="validate a dataset; exit 1 if something is wrong")
     examine.add_argument("root", type=Path)
+    describe = commands.add_parser("report", help="counts, human scores and reading rates of a built dataset")
+    describe.add_argument("root", type=Path)
+    describe.add_argument("--workers", type=int, default=cores, help="default: one per core")
     arguments = parser.parse_args()
     if arguments.command == "check":
-        report = check(arguments.root)
-        print(*report.lines(), sep="\n")
-        return 1 if report.problems else 0
+        found = check(arguments.root)
+        print(*found.lines(), sep="\n")
+        return 1 if found.problems else 0
+    if arguments.command == "report":
+        for paragraph in report(arguments.root, arguments.workers):
+            print(paragraph, end="\n\n", flush=True)
+        return 0
     towns = [TOWNS[name] for name in arguments.towns]
     if arguments.logs is not None:
         towns = [dataclasses.replace(town, logs=arguments.logs) for town in towns]

@@ -1,0 +1,139 @@
+"""What a dataset of the embedded world holds, in figures: events, meta-actions, human driving, reading speed.
+
+Every original scene of every split is looked at; human plans are scored by EPDMS in replayed traffic without the human
+filter, which would hide their faults.
+"""
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+
+from irlvla.epdms.build import scoring_context
+from irlvla.epdms.comfort import history_quantities
+from irlvla.epdms.scores import SUB_SCORES, score_plans
+from irlvla.meta_actions import PATH_COMMANDS, SPEED_COMMANDS
+from irlvla.scenes.navsim import Dataset
+from irlvla.scenes.samples import commands_of, dataset_of_log, in_parallel, log_names, town_of
+from irlvla.scenes.scene import CAMERAS, Scene
+from irlvla.world.cameras import render
+
+SPLITS = ("train", "val", "test")
+MOVING_MPS = 1.0  # the direction of a slower velocity is noise
+COLLISIONS = "no_at_fault_collisions"
+WORST = 5  # rows of the table of comfort violations
+IMAGES_OF = 20  # scenes whose eight images are rendered for the reading rate
+
+
+def human_row(scene: Scene, split: str) -> dict[str, object]:
+    """Names, meta-action, sub-scores, and the extreme of each comfort quantity with its excess over the bound."""
+    context = scoring_context(scene)
+    scores = score_plans(context, scene.human_plan()[None], human_filter=False)
+    speed, path = commands_of(scene)
+    row: dict[str, object] = {"split": split, "town": town_of(scene.log_name), "log_name": scene.log_name}
+    row |= {"token": scene.token, "speed": speed, "path": path}
+    row |= {name: float(scores.columns[name][0]) for name in SUB_SCORES}
+    for name, values, (low, high) in history_quantities(context.ego_history, scores.states):
+        row[name] = float(values[0][np.argmax(np.abs(values[0] - (low + high) / 2))])
+        row[f"excess of {name}"] = abs(row[name] - (low + high) / 2) / ((high - low) / 2) - 1
+    return row
+
+
+def slip_deg(scene: Scene) -> np.ndarray:
+    """(n, 2) angles [deg] between the heading of an object that moves and its velocity, or where it went.
+
+    Where it went is the chord from the frame before to the frame after, at whose middle the heading is taken.
+    """
+    before, now, after = (scene.tracks.poses[scene.now + step] for step in (-1, 0, 1))
+    valid = scene.tracks.valid[scene.now - 1 : scene.now + 2].all(axis=0)
+    velocity, chord = scene.tracks.velocity_mps[scene.now], after[:, :2] - before[:, :2]
+    moving = valid & (np.linalg.norm(velocity, axis=1) > MOVING_MPS) & (np.hypot(*chord.T) > MOVING_MPS)
+    directions = [np.arctan2(way[moving, 1], way[moving, 0]) for way in (velocity, chord)]
+    angle = np.stack(directions, axis=1) - now[moving, 2:]
+    return np.abs(np.rad2deg(np.arctan2(np.sin(angle), np.cos(angle))))
+
+
+def _log(root: Path, yaml: Path, log_name: str, split: str) -> tuple[list[dict[str, object]], np.ndarray]:
+    dataset = dataset_of_log(root, yaml, log_name)
+    scenes = [dataset.scene(token) for token in dataset.tokens]
+    return [human_row(scene, split) for scene in scenes], np.concatenate([slip_deg(scene) for scene in scenes])
+
+
+def survey_humans(root: Path, workers: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """`human_row` of all original scenes of the three splits, and the slip [deg] of all that moves in them."""
+    yamls = {split: root / "splits" / f"{split}.yaml" for split in SPLITS}
+    work = [
+        joblib.delayed(_log)(root, yamls[split], name, split)
+        for split in SPLITS
+        for name in log_names(yamls[split], None)
+    ]
+    rows, slips = zip(*in_parallel(work, workers, "scoring humans"), strict=True)
+    return pd.DataFrame([row for part in rows for row in part]), np.concatenate(slips)
+
+
+def report(root: Path, workers: int) -> Iterator[str]:
+    """Markdown paragraphs about the dataset in `root`."""
+    humans, slips = survey_humans(root, workers)
+    events = pd.read_csv(root / "scenarios.csv")
+    events["split"] = events["log_name"].map(humans.groupby("log_name")["split"].first())
+    yield "### Logs by scripted event\n\n" + _counts(events, "scenario", sorted(events["scenario"].unique()))
+    yield "### Original scenes by speed command\n\n" + _counts(humans, "speed", SPEED_COMMANDS)
+    yield "### Original scenes by path command\n\n" + _counts(humans, "path", PATH_COMMANDS)
+    scenario = humans["log_name"].map(events.set_index("log_name")["scenario"])
+    for title, key in (("split", humans["split"]), ("town", humans["town"]), ("scripted event", scenario)):
+        yield f"### Unfiltered sub-scores of the human by {title}\n\n" + _means(humans, key)
+    collisions = humans.loc[humans[COLLISIONS] < 1, ["log_name", "token"]].agg(" ".join, axis=1)
+    yield f"Human plans that collide: {len(collisions)}" + "".join(f"\n- {scene}" for scene in collisions)
+    yield "### Worst comfort of human plans\n\n" + _worst(humans)
+    for against, degrees in zip(("the logged velocity", "where they went in 1 s"), slips.T, strict=True):
+        p50, p99, p100 = np.percentile(degrees, (50, 99, 100))
+        yield (
+            f"Heading of moving agents against {against}, {len(degrees)} boxes: "
+            f"median {p50:.2f}, p99 {p99:.2f}, maximum {p100:.2f} degrees."
+        )
+    yield "### Reading\n\n" + "\n".join(f"- {line}" for line in reading(root))
+
+
+def reading(root: Path) -> Iterator[str]:
+    """Bytes of the parts, and the rates of opening, reading and rendering in this process."""
+    for part in sorted(path for path in root.iterdir() if path.is_dir()):
+        files = [path.stat().st_size for path in part.rglob("*") if path.is_file()]
+        yield f"`{part.name}/`: {sum(files) / 1e6:.2f} MB in {len(files)} files"
+    opened = _timed(partial(Dataset, root, root / "splits" / "train.yaml"))
+    dataset = Dataset(root, root / "splits" / "train.yaml")
+    yield f"opening the train split: {opened:.2f} s for {len(dataset)} scenes"
+    yield f"reading its scenes: {len(dataset) / _timed(lambda: [None for _ in dataset]):.0f} per second"
+    scenes = [dataset.scene(token) for token in dataset.tokens[:: max(len(dataset) // IMAGES_OF, 1)][:IMAGES_OF]]
+    render(scenes[0], CAMERAS, 256, 704)  # compiles
+    seconds = _timed(lambda: [render(scene, CAMERAS, 256, 704) for scene in scenes])
+    yield f"rendering their eight cameras at 256 x 704: {len(scenes) / seconds:.1f} scenes per second"
+
+
+def _timed(work) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _counts(rows: pd.DataFrame, column: str, order) -> str:
+    table = pd.crosstab(rows[column], rows["split"]).reindex(index=order, columns=SPLITS, fill_value=0)
+    return table.reset_index().to_markdown(index=False)
+
+
+def _means(humans: pd.DataFrame, key: pd.Series) -> str:
+    table = humans.groupby(key)[list(SUB_SCORES)].mean()
+    table.loc["all"] = humans[list(SUB_SCORES)].mean()
+    table.insert(0, "n", [*humans.groupby(key).size(), len(humans)])
+    return table.round(3).rename_axis(key.name).reset_index().to_markdown(index=False)
+
+
+def _worst(humans: pd.DataFrame) -> str:
+    excesses = [name for name in humans if name.startswith("excess of ")]
+    rows = humans.assign(quantity=humans[excesses].idxmax(axis=1).str.removeprefix("excess of "))
+    rows = rows.assign(excess=humans[excesses].max(axis=1)).nlargest(WORST, "excess")
+    rows["value"] = [row[row["quantity"]] for _, row in rows.iterrows()]
+    return rows[["log_name", "token", "quantity", "value", "excess"]].round(3).to_markdown(index=False)
