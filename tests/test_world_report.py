@@ -4,24 +4,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from straight_road import CAR, road_scene
+from straight_road import road_scene
 
-from irlvla.world.report import human_row, slip_deg
+from irlvla.world.report import human_row, slips
 
 
 @pytest.mark.parametrize("slip", [0.0, 20.0])
 def test_slip_is_the_angle_of_the_heading_against_velocity_and_against_the_way_gone(slip):
     scene = road_scene()
-    frames, one = len(scene.ego_poses), np.array([0.5, 0.0])
+    frames = len(scene.ego_poses)
     poses = np.zeros((frames, 1, 3))
     poses[:, 0, 0] = 4.0 * np.arange(frames)
     poses[..., 2] = np.deg2rad(slip)
     tracks = replace(
         scene.tracks, tokens=("a",), categories=("vehicle",), poses=poses, z_m=np.zeros((frames, 1)),
-        velocity_mps=np.tile(16 * one, (frames, 1, 1)), size_m=np.tile(CAR, (frames, 1, 1)),
+        velocity_mps=np.tile([8.0, 0.0], (frames, 1, 1)), size_m=np.tile([4.5, 1.8, 1.5], (frames, 1, 1)),
         valid=np.ones((frames, 1), bool),
     )  # fmt: skip
-    np.testing.assert_allclose(slip_deg(replace(scene, tracks=tracks)), [[slip, slip]], atol=1e-9)
+    table = slips(replace(scene, tracks=tracks))
+    np.testing.assert_allclose(table[["velocity", "way"]], [[slip, slip]], atol=1e-9)
 
 
 def test_a_human_who_keeps_his_lane_and_speed_is_within_every_bound():

@@ -1,4 +1,4 @@
-"""`python -m irlvla.world build OUT --seed N` makes a dataset, `check ROOT` validates and `report ROOT` describes one."""
+"""`python -m irlvla.world build OUT --seed N` makes a dataset; `check ROOT` validates, `report ROOT` describes one."""
 
 import argparse
 import dataclasses

@@ -21,6 +21,7 @@ from irlvla.scenes.navsim import Dataset
 from irlvla.scenes.samples import commands_of, dataset_of_log, in_parallel, log_names, town_of
 from irlvla.scenes.scene import CAMERAS, Scene
 from irlvla.world.cameras import render
+from irlvla.world.simulation import WHEEL_BASE_SHARE
 
 SPLITS = ("train", "val", "test")
 MOVING_MPS = 1.0  # the direction of a slower velocity is noise
@@ -43,41 +44,49 @@ def human_row(scene: Scene, split: str) -> dict[str, object]:
     return row
 
 
-def slip_deg(scene: Scene) -> np.ndarray:
-    """(n, 2) angles [deg] between the heading of an object that moves and its velocity, or where it went.
+def slips(scene: Scene) -> pd.DataFrame:
+    """A row per object that moves: its category, and its heading against its velocity and its way [deg].
 
-    Where it went is the chord from the frame before to the frame after, at whose middle the heading is taken.
+    The way is the chord from the frame before to the frame after of a vehicle's rear axle, or a pedestrian's centre;
+    the centre of a vehicle that turns does not move along its heading.
     """
-    before, now, after = (scene.tracks.poses[scene.now + step] for step in (-1, 0, 1))
-    valid = scene.tracks.valid[scene.now - 1 : scene.now + 2].all(axis=0)
-    velocity, chord = scene.tracks.velocity_mps[scene.now], after[:, :2] - before[:, :2]
-    moving = valid & (np.linalg.norm(velocity, axis=1) > MOVING_MPS) & (np.hypot(*chord.T) > MOVING_MPS)
-    directions = [np.arctan2(way[moving, 1], way[moving, 0]) for way in (velocity, chord)]
-    angle = np.stack(directions, axis=1) - now[moving, 2:]
-    return np.abs(np.rad2deg(np.arctan2(np.sin(angle), np.cos(angle))))
+    tracks, around = scene.tracks, slice(scene.now - 1, scene.now + 2)
+    is_pedestrian = np.array([category == "pedestrian" for category in tracks.categories], dtype=bool)
+    behind_m = np.where(is_pedestrian, 0.0, (WHEEL_BASE_SHARE - 0.5) * tracks.size_m[scene.now, :, 0])
+    heading = tracks.poses[around, :, 2]
+    rear = tracks.poses[around, :, :2] - behind_m[:, None] * np.stack([np.cos(heading), np.sin(heading)], axis=-1)
+    ways = {"velocity": tracks.velocity_mps[scene.now], "way": rear[2] - rear[0]}
+    moving = tracks.valid[around].all(axis=0)
+    for way in ways.values():  # the way takes a second
+        moving &= np.linalg.norm(way, axis=1) > MOVING_MPS
+    table = pd.DataFrame({"category": np.array(tracks.categories, dtype=object)[moving]})
+    for name, way in ways.items():
+        angle = np.arctan2(way[moving, 1], way[moving, 0]) - heading[1, moving]
+        table[name] = np.abs(np.rad2deg(np.arctan2(np.sin(angle), np.cos(angle))))
+    return table
 
 
-def _log(root: Path, yaml: Path, log_name: str, split: str) -> tuple[list[dict[str, object]], np.ndarray]:
+def _log(root: Path, yaml: Path, log_name: str, split: str) -> tuple[list[dict[str, object]], pd.DataFrame]:
     dataset = dataset_of_log(root, yaml, log_name)
     scenes = [dataset.scene(token) for token in dataset.tokens]
-    return [human_row(scene, split) for scene in scenes], np.concatenate([slip_deg(scene) for scene in scenes])
+    return [human_row(scene, split) for scene in scenes], pd.concat([slips(scene) for scene in scenes])
 
 
-def survey_humans(root: Path, workers: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """`human_row` of all original scenes of the three splits, and the slip [deg] of all that moves in them."""
+def survey_humans(root: Path, workers: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`human_row` of all original scenes of the three splits, and `slips` of all that moves in them."""
     yamls = {split: root / "splits" / f"{split}.yaml" for split in SPLITS}
     work = [
         joblib.delayed(_log)(root, yamls[split], name, split)
         for split in SPLITS
         for name in log_names(yamls[split], None)
     ]
-    rows, slips = zip(*in_parallel(work, workers, "scoring humans"), strict=True)
-    return pd.DataFrame([row for part in rows for row in part]), np.concatenate(slips)
+    rows, slipping = zip(*in_parallel(work, workers, "scoring humans"), strict=True)
+    return pd.DataFrame([row for part in rows for row in part]), pd.concat(slipping)
 
 
 def report(root: Path, workers: int) -> Iterator[str]:
     """Markdown paragraphs about the dataset in `root`."""
-    humans, slips = survey_humans(root, workers)
+    humans, slipping = survey_humans(root, workers)
     events = pd.read_csv(root / "scenarios.csv")
     events["split"] = events["log_name"].map(humans.groupby("log_name")["split"].first())
     yield "### Logs by scripted event\n\n" + _counts(events, "scenario", sorted(events["scenario"].unique()))
@@ -89,12 +98,7 @@ def report(root: Path, workers: int) -> Iterator[str]:
     collisions = humans.loc[humans[COLLISIONS] < 1, ["log_name", "token"]].agg(" ".join, axis=1)
     yield f"Human plans that collide: {len(collisions)}" + "".join(f"\n- {scene}" for scene in collisions)
     yield "### Worst comfort of human plans\n\n" + _worst(humans)
-    for against, degrees in zip(("the logged velocity", "where they went in 1 s"), slips.T, strict=True):
-        p50, p99, p100 = np.percentile(degrees, (50, 99, 100))
-        yield (
-            f"Heading of moving agents against {against}, {len(degrees)} boxes: "
-            f"median {p50:.2f}, p99 {p99:.2f}, maximum {p100:.2f} degrees."
-        )
+    yield "### Heading of moving agents against velocity and way [deg]\n\n" + _percentiles(slipping)
     yield "### Reading\n\n" + "\n".join(f"- {line}" for line in reading(root))
 
 
@@ -122,6 +126,13 @@ def _timed(work) -> float:
 def _counts(rows: pd.DataFrame, column: str, order) -> str:
     table = pd.crosstab(rows[column], rows["split"]).reindex(index=order, columns=SPLITS, fill_value=0)
     return table.reset_index().to_markdown(index=False)
+
+
+def _percentiles(slipping: pd.DataFrame) -> str:
+    table = slipping.groupby("category").quantile([0.5, 0.99, 1.0]).unstack()
+    table.columns = [f"{name} p{100 * share:.0f}" for name, share in table.columns]
+    table.insert(0, "n", slipping.groupby("category").size())
+    return table.round(2).reset_index().to_markdown(index=False)
 
 
 def _means(humans: pd.DataFrame, key: pd.Series) -> str:
