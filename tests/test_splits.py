@@ -41,7 +41,7 @@ def test_a_wrong_split_is_named(tmp_path, content, message):
 
 def test_wanted_tokens_and_logs_that_are_absent_are_errors():
     split = load_split(navsim_tiny.split_yaml("one"))
-    with pytest.raises(ValueError, match="token 0000000000000000 is in no complete window"):
+    with pytest.raises(ValueError, match="token 0000000000000000 is in no frame of its 2 logs"):
         Dataset(ROOT, replace(split, scene_filter=replace(split.scene_filter, tokens=("0" * 16,))))
     with pytest.raises(ValueError, match="nowhere.pkl: log is missing"):
         Dataset(ROOT, replace(split, scene_filter=replace(split.scene_filter, log_names=("nowhere",), tokens=None)))

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from irlvla import PLAN_INTERVAL_S
 from irlvla.geometry import local_from_global, rotate
-from irlvla.scenes.frames import Frame
+from irlvla.scenes.frames import INTERVAL_US, Frame
 from irlvla.scenes.scene import CATEGORIES
 
 RED = 2  # of nuPlan's TrafficLightStatusType
-INTERVAL_US = round(PLAN_INTERVAL_S * 1e6)
 
 
 def extended_frames(content: dict[str, Any], last: Frame) -> list[Frame]:

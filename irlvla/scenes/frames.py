@@ -4,7 +4,7 @@ Log frames and synthetic frames carry the same facts under different keys. Each 
 the frames of a window become one `Scene`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from irlvla import PLAN_INTERVAL_S
 from irlvla.geometry import global_from_local, rotate, wrap_angle
+from irlvla.scenes.fields import array, cameras_by_name, integer, red_connectors, require, texts, yaw
 from irlvla.scenes.scene import CAMERAS, CATEGORIES, Array, Camera, Scene, Tracks
 from irlvla.scenes.town_map import TownMap
 
 MOVING_CATEGORIES = ("vehicle", "pedestrian", "bicycle")
 OFFICIAL_IMAGE_SIZE = (1920, 1080)  # width, height; the principal point is off the middle, so it cannot tell the size
 OFFICIAL_CENTER_X = (900.0, 1020.0)
+INTERVAL_US = round(PLAN_INTERVAL_S * 1e6)
+INTERVAL_TOLERANCE_US = 100_000  # logs are thinned out from 20 Hz, where a sweep or two may be missing
 
 _LOG_KEYS = (
     "token", "timestamp", "map_location", "roadblock_ids", "ego2global_translation", "ego2global_rotation",
@@ -49,18 +53,9 @@ class Frame:
     ego_is_known: bool = True  # False: a future frame of objects and lights only
 
 
-def require(content: Any, keys: Iterable[str], where: str) -> None:
-    """Raises ValueError naming `where` and the first key that is not in `content`."""
-    if not isinstance(content, dict):
-        raise ValueError(f"{where}: expected a dict with {', '.join(keys)}, found a {type(content).__name__}")
-    for key in keys:
-        if key not in content:
-            raise ValueError(f"{where}: key {key} is missing")
-
-
 def frames_of_log(frames: Sequence[dict[str, Any]], path: Path) -> list[Frame]:
     """Frames of a window of a log pickle. Raises ValueError naming file, token and key."""
-    return [_log_frame(frame, path) for frame in frames]
+    return [frame_of_log(frame, path) for frame in frames]
 
 
 def frames_of_synthetic_scene(frames: Sequence[dict[str, Any]], path: Path) -> list[Frame]:
@@ -68,19 +63,22 @@ def frames_of_synthetic_scene(frames: Sequence[dict[str, Any]], path: Path) -> l
     return [_synthetic_frame(frame, path) for frame in frames]
 
 
-def _log_frame(frame: dict[str, Any], path: Path) -> Frame:
-    where = f"{path}: frame {frame.get('token', '?')}"
+def frame_of_log(frame: dict[str, Any], path: Path) -> Frame:
+    """One frame of a log pickle. Raises ValueError naming file, token and key."""
+    require(frame, ("token",), f"{path}: frame")
+    where = f"{path}: frame {frame['token']}"
     require(frame, _LOG_KEYS, where)
     # The official reader keeps velocity and acceleration of logs in single precision; their sixth digit shows in plans.
-    dynamics = _array(frame["ego_dynamic_state"], (4,), f"{where}: ego_dynamic_state").astype(np.float32).astype(float)
-    translation = _array(frame["ego2global_translation"], (3,), f"{where}: ego2global_translation")
-    rotation = _array(frame["ego2global_rotation"], (4,), f"{where}: ego2global_rotation")
-    ego_pose = np.array([translation[0], translation[1], _yaw(rotation)])
+    dynamics = array(frame["ego_dynamic_state"], (4,), f"{where}: ego_dynamic_state").astype(np.float32).astype(float)
+    translation = array(frame["ego2global_translation"], (3,), f"{where}: ego2global_translation")
+    rotation = array(frame["ego2global_rotation"], (4,), f"{where}: ego2global_rotation")
+    ego_pose = np.array([translation[0], translation[1], yaw(rotation)])
     return _frame(frame, where, ego_pose, dynamics[:2], dynamics[2:], frame["driving_command"], "anns", "gt_", "cams")
 
 
 def _synthetic_frame(frame: dict[str, Any], path: Path) -> Frame:
-    where = f"{path}: frame {frame.get('token', '?')}"
+    require(frame, ("token",), f"{path}: frame")
+    where = f"{path}: frame {frame['token']}"
     require(frame, _SYNTHETIC_KEYS, where)
     ego = frame["ego_status"]
     require(ego, ("ego_pose", "ego_velocity", "ego_acceleration", "driving_command", "in_global_frame"), where)
@@ -89,9 +87,9 @@ def _synthetic_frame(frame: dict[str, Any], path: Path) -> Frame:
     return _frame(
         frame,
         where,
-        _array(ego["ego_pose"], (3,), f"{where}: ego_pose"),
-        _array(ego["ego_velocity"], (2,), f"{where}: ego_velocity"),
-        _array(ego["ego_acceleration"], (2,), f"{where}: ego_acceleration"),
+        array(ego["ego_pose"], (3,), f"{where}: ego_pose"),
+        array(ego["ego_velocity"], (2,), f"{where}: ego_velocity"),
+        array(ego["ego_acceleration"], (2,), f"{where}: ego_acceleration"),
         ego["driving_command"],
         "annotations",
         "",
@@ -107,46 +105,32 @@ def _frame(
     boxes = frame[boxes_key]
     names = (f"{prefix}boxes", f"{prefix}names", f"{prefix}velocity_3d", "track_tokens")
     require(boxes, names, f"{where}: {boxes_key}")
-    tokens = tuple(str(token) for token in boxes["track_tokens"])
-    categories = tuple(str(name) for name in boxes[names[1]])
+    tokens = texts(boxes["track_tokens"], f"{where}: track_tokens")
+    categories = texts(boxes[names[1]], f"{where}: {names[1]}")
     unknown = sorted(set(categories) - set(CATEGORIES))
     if unknown:
         raise ValueError(f"{where}: {names[1]}: unknown category {unknown[0]!r}, known are {', '.join(CATEGORIES)}")
     if len(categories) != len(tokens) or len(set(tokens)) != len(tokens):
         raise ValueError(f"{where}: track_tokens: one distinct token per box is needed")
     moving = np.array([category in MOVING_CATEGORIES for category in categories], dtype=bool)
-    ground_velocity = np.asarray(boxes[names[2]], dtype=float).reshape(-1, 3)
+    shape = (len(tokens), 3)
+    ground_velocity = array(boxes[names[2]], shape, f"{where}: {names[2]}", finite=moving)
     return Frame(
         where=where,
         token=str(frame["token"]),
-        timestamp_us=int(frame["timestamp"]),
+        timestamp_us=integer(frame["timestamp"], f"{where}: timestamp"),
         ego_pose=ego_pose,
         ego_velocity_mps=velocity,
         ego_acceleration_mps2=acceleration,
-        driving_command=_array(command, (4,), f"{where}: driving_command"),
-        roadblock_ids=tuple(str(id) for id in frame["roadblock_ids"]),
-        red_connectors=tuple(str(id) for id, is_red in frame["traffic_lights"] if is_red),
-        boxes=_array(np.asarray(boxes[names[0]], dtype=float).reshape(-1, 7), (len(tokens), 7), f"{where}: {names[0]}"),
-        velocity_mps=_array(np.where(moving[:, None], ground_velocity, 0.0), (len(tokens), 3), f"{where}: {names[2]}"),
+        driving_command=array(command, (4,), f"{where}: driving_command"),
+        roadblock_ids=texts(frame["roadblock_ids"], f"{where}: roadblock_ids"),
+        red_connectors=red_connectors(frame["traffic_lights"], f"{where}: traffic_lights"),
+        boxes=array(boxes[names[0]], (len(tokens), 7), f"{where}: {names[0]}"),
+        velocity_mps=np.where(moving[:, None], ground_velocity, 0.0),
         categories=categories,
         track_tokens=tokens,
-        cameras={name.upper(): camera for name, camera in frame[cameras_key].items() if camera},
+        cameras=cameras_by_name(frame[cameras_key], f"{where}: {cameras_key}"),
     )
-
-
-def _array(values: Any, shape: tuple[int, ...], where: str) -> Array:
-    array = np.asarray(values, dtype=float)
-    if array.shape != shape:
-        raise ValueError(f"{where}: expected shape {shape}, found {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{where}: not finite")
-    return array
-
-
-def _yaw(quaternion: Array) -> float:
-    """Yaw of w x y z, of the intrinsic z-y'-x'' angles as the official reader takes them."""
-    w, x, y, z = quaternion / np.linalg.norm(quaternion)
-    return float(np.arctan2(2 * (w * z - x * y), 1 - 2 * (y * y + z * z)))
 
 
 def scene_of_frames(
@@ -160,13 +144,12 @@ def scene_of_frames(
 ) -> Scene:
     """One scene of a window of frames with the present one at index `now`.
 
-    Raises ValueError naming the frame where the window is too short or time does not advance.
+    Raises ValueError naming the frame where the window is too short or its frames are not 0.5 s apart.
     """
     if len(frames) <= now:
         raise ValueError(f"{frames[0].where if frames else log_name}: {len(frames)} frames, {now + 1} are needed")
     time_us = np.array([frame.timestamp_us for frame in frames], dtype=np.int64)
-    if (np.diff(time_us) <= 0).any():
-        raise ValueError(f"{frames[int(np.argmax(np.diff(time_us) <= 0)) + 1].where}: timestamp does not advance")
+    check_times(frames)
     present = frames[now]
     with_ego = [frame for frame in frames if frame.ego_is_known]
     return Scene(
@@ -186,6 +169,22 @@ def scene_of_frames(
         original_token=original_token,
         now=now,
     )
+
+
+def check_times(frames: Sequence[Frame]) -> None:
+    """Raises ValueError naming the first frame that is not 0.5 s after the one before it.
+
+    The official loader takes such a window as if no time were missing.
+    """
+    for before, frame in zip(frames, frames[1:], strict=False):
+        step_us = frame.timestamp_us - before.timestamp_us
+        if step_us <= 0:
+            raise ValueError(f"{frame.where}: timestamp does not advance: {step_us * 1e-6:.3f} s after {before.token}")
+        if abs(step_us - INTERVAL_US) > INTERVAL_TOLERANCE_US:
+            raise ValueError(
+                f"{frame.where}: timestamp is {step_us * 1e-6:.3f} s after frame {before.token}, expected "
+                f"{PLAN_INTERVAL_S} s: frames are missing; leave the scenes across this gap out of the filter's tokens"
+            )
 
 
 def _tracks(frames: Sequence[Frame], now: int) -> Tracks:
@@ -223,20 +222,23 @@ def _camera(name: str, frame: Frame, sensor_root: Path) -> Camera:
     stored = frame.cameras[name]
     where = f"{frame.where}: {name}"
     require(stored, _CAMERA_KEYS, where)
-    intrinsics = _array(stored["cam_intrinsic"], (3, 3), f"{where}: cam_intrinsic")
+    intrinsics = array(stored["cam_intrinsic"], (3, 3), f"{where}: cam_intrinsic")
     ego_from_camera = np.eye(4)
-    ego_from_camera[:3, :3] = _array(stored["sensor2lidar_rotation"], (3, 3), f"{where}: sensor2lidar_rotation")
-    ego_from_camera[:3, 3] = _array(stored["sensor2lidar_translation"], (3,), f"{where}: sensor2lidar_translation")
+    ego_from_camera[:3, :3] = array(stored["sensor2lidar_rotation"], (3, 3), f"{where}: sensor2lidar_rotation")
+    ego_from_camera[:3, 3] = array(stored["sensor2lidar_translation"], (3,), f"{where}: sensor2lidar_translation")
     path = str(stored["data_path"])
-    width, height = _image_size(sensor_root / path, intrinsics)
+    width, height = _image_size(sensor_root / path, intrinsics, where)
     return Camera(name, path, intrinsics, ego_from_camera, width, height)
 
 
-def _image_size(path: Path, intrinsics: Array) -> tuple[int, int]:
+def _image_size(path: Path, intrinsics: Array, where: str) -> tuple[int, int]:
     """Width and height of the image file, or without one of the images that the intrinsics belong to."""
     if path.exists():
-        with Image.open(path) as image:
-            return image.size
+        try:
+            with Image.open(path) as image:
+                return image.size
+        except OSError as error:
+            raise ValueError(f"{where}: {path}: no readable image; download or render it again: {error}") from error
     if OFFICIAL_CENTER_X[0] <= intrinsics[0, 2] <= OFFICIAL_CENTER_X[1]:
         return OFFICIAL_IMAGE_SIZE
     return round(2 * intrinsics[0, 2]), round(2 * intrinsics[1, 2])

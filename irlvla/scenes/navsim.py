@@ -6,43 +6,70 @@ ROOT/sensor_blobs/<data_split>/, ROOT/navhard_two_stage/sensor_blobs/    images
 MAPS/nuplan-maps-v1.0.json, MAPS/<name>/<version>/map.gpkg
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from irlvla.scenes.extended import extended_frames
-from irlvla.scenes.frames import frames_of_log, frames_of_synthetic_scene, require, scene_of_frames
+from irlvla.scenes.fields import require, texts
+from irlvla.scenes.frames import frames_of_log, frames_of_synthetic_scene, scene_of_frames
+from irlvla.scenes.index import Stamp, Summary, summaries
 from irlvla.scenes.maps import load_map
 from irlvla.scenes.scene import Scene
 from irlvla.scenes.split import Split, load_split
 from irlvla.scenes.unpickle import load_data_pickle
+from irlvla.scenes.windows import LogFile, why_no_window, windows_of
 
 SYNTHETIC_SCENES = "navhard_two_stage/synthetic_scene_pickles"
 SYNTHETIC_SENSORS = "navhard_two_stage/sensor_blobs"
+SYNTHETIC_TOKEN_LENGTH = 17
 
 
-@lru_cache(maxsize=4)  # scenes of a log are asked for together; a real log is tens of megabytes
-def _load_log(path: Path) -> list[dict[str, Any]]:
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Frames of a log pickle, each with its token. Raises ValueError naming the file and the frame."""
     frames = load_data_pickle(path)
     if not isinstance(frames, list) or not frames:
-        raise ValueError(f"{path}: expected a list of frames")
+        raise ValueError(
+            f"{path}: expected a list of frames, found {type(frames).__name__}; write or download it again"
+        )
+    for number, frame in enumerate(frames):
+        require(frame, ("token", "roadblock_ids"), f"{path}: frame {number}")
+        if not isinstance(frame["token"], str):
+            raise ValueError(f"{path}: frame {number}: token {frame['token']!r} is no text")
     return frames
 
 
-@lru_cache(maxsize=16)
-def _load_synthetic(path: Path) -> dict[str, Any]:
+def read_synthetic(path: Path) -> dict[str, Any]:
+    """Content of a second-stage pickle. Raises ValueError naming the file and the key."""
     content = load_data_pickle(path)
     require(content, ("scene_metadata", "frames"), str(path))
     require(content["scene_metadata"], ("log_name", "initial_token", "map_name"), f"{path}: scene_metadata")
     return content
 
 
+def _log_summary(path: Path) -> Summary:
+    frames = read_log(path)
+    routes = [texts(f["roadblock_ids"], f"{path}: frame {f['token']}: roadblock_ids") for f in frames]
+    return {"tokens": [f["token"] for f in frames], "routed": [bool(route) for route in routes]}
+
+
+def _synthetic_summary(path: Path) -> Summary:
+    metadata = read_synthetic(path)["scene_metadata"]
+    return {"token": str(metadata["initial_token"]), "log_name": str(metadata["log_name"])}
+
+
+@lru_cache(maxsize=4)  # scenes of a log are asked for together; a real log is tens of megabytes
+def _load_log(log: Stamp) -> list[dict[str, Any]]:
+    return read_log(log.path)
+
+
 class Dataset:
     """Scenes of one split, by token.
 
-    Building it reads each log of the filter once, for its tokens; scenes are made when asked for. A first-stage
-    token is that of the present frame (16 characters), a second-stage one the `initial_token` (17 characters).
+    Building it needs the tokens of every log, which `index` remembers between runs; scenes are made when asked for,
+    and no more than four logs are held. A first-stage token is that of the present frame (16 characters), a
+    second-stage one the `initial_token` (17 characters).
 
     Args:
         root: folder in NAVSIM's layout.
@@ -67,7 +94,8 @@ class Dataset:
         self.logs = self.root / "navsim_logs" / self.split.data_split
         self.sensor_blobs = Path(sensor_blobs or self.root / "sensor_blobs" / self.split.data_split)
         self.synthetic_sensor_blobs = Path(synthetic_sensor_blobs or self.root / SYNTHETIC_SENSORS)
-        self._windows = self._index_logs()
+        self._logs = self._index_logs()
+        self._windows = windows_of(self._logs, self.split.scene_filter)
         self._synthetic = self._index_synthetic() if self.split.scene_filter.include_synthetic_scenes else {}
         self._check_tokens()
 
@@ -86,11 +114,14 @@ class Dataset:
         """The scene of a token. Raises KeyError with the token if the split does not hold it."""
         if token in self._synthetic:
             return self._synthetic_scene(self._synthetic[token])
-        path, start = self._windows[token]
-        wanted = self.split.scene_filter
-        window = _load_log(path)[start : start + wanted.num_history_frames + wanted.num_future_frames]
+        log, start = self._windows[token]
+        wanted, path = self.split.scene_filter, log.path
+        window = _load_log(log)[start : start + wanted.num_history_frames + wanted.num_future_frames]
+        if len(window) < wanted.num_history_frames or window[wanted.num_history_frames - 1]["token"] != token:
+            raise ValueError(f"{path}: frame {token}: the log was changed since the dataset was opened; open it again")
+        frames = frames_of_log(window, path)
         return scene_of_frames(
-            frames_of_log(window, path),
+            frames,
             wanted.num_history_frames - 1,
             load_map(self.maps, window[wanted.num_history_frames - 1]["map_location"]),
             self.sensor_blobs,
@@ -103,7 +134,7 @@ class Dataset:
         return root / scene.cameras[camera].image_path
 
     def _synthetic_scene(self, path: Path) -> Scene:
-        content = _load_synthetic(path)
+        content = read_synthetic(path)
         metadata = content["scene_metadata"]
         history = self.split.scene_filter.num_history_frames
         length = history + self.split.scene_filter.num_future_frames
@@ -132,57 +163,35 @@ class Dataset:
             raise ValueError(f"{missing[0]}: log is missing ({len(missing)} of the {len(paths)} that the filter names)")
         return paths
 
-    def _index_logs(self) -> dict[str, tuple[Path, int]]:
-        """First-stage token -> (log, index of the window's first frame)."""
-        wanted = self.split.scene_filter
-        length = wanted.num_history_frames + wanted.num_future_frames
-        now = wanted.num_history_frames - 1
-        tokens = None if wanted.tokens is None else set(wanted.tokens)
-        windows: dict[str, tuple[Path, int]] = {}
-        for path in self._log_paths():
-            frames = _load_log(path)
-            for start in range(0, len(frames) - length + 1, wanted.frame_interval or length):
-                frame = frames[start + now]
-                require(frame, ("token", "roadblock_ids"), f"{path}: frame {start + now}")
-                if wanted.has_route and not frame["roadblock_ids"]:
-                    continue
-                if tokens is not None and frame["token"] not in tokens:
-                    continue
-                if frame["token"] in windows:
-                    raise ValueError(f"{path}: token {frame['token']} is also in {windows[frame['token']][0]}")
-                windows[frame["token"]] = (path, start)
-                if len(windows) == wanted.max_scenes:
-                    return windows
-        return windows
+    def _index_logs(self) -> list[LogFile]:
+        found = summaries(self._log_paths(), _log_summary)
+        return [LogFile(log, tuple(known["tokens"]), tuple(known["routed"])) for log, known in found]
 
     def _index_synthetic(self) -> dict[str, Path]:
         """Second-stage token -> file, of the logs and tokens that the filter wants."""
-        wanted = self.split.scene_filter
-        logs = {path.stem for path in self._log_paths()}
-        initial = wanted.reactive_synthetic_initial_tokens
-        files: dict[str, Path] = {}
-        for path in sorted((self.root / SYNTHETIC_SCENES).glob("*.pkl")):
-            metadata = _load_synthetic(path)["scene_metadata"]
-            token = metadata["initial_token"]
-            if metadata["log_name"] in logs and (initial is None or token in initial):
-                files[token] = path
-        return files
+        logs = {log.name for log in self._logs}
+        wanted = self.split.scene_filter.reactive_synthetic_initial_tokens
+        initial = None if wanted is None else set(wanted)
+        return {
+            known["token"]: scene.path
+            for scene, known in summaries(sorted((self.root / SYNTHETIC_SCENES).glob("*.pkl")), _synthetic_summary)
+            if known["log_name"] in logs and (initial is None or known["token"] in initial)
+        }
 
     def _check_tokens(self) -> None:
+        """Raises ValueError naming the first token that the filter or a group names and that is no scene."""
         wanted = self.split.scene_filter
         if wanted.max_scenes is None:
-            self._require_tokens(wanted.tokens or (), self._windows, self.logs)
+            self._require(wanted.tokens or (), self._windows)
         if wanted.include_synthetic_scenes:
-            folder = self.root / SYNTHETIC_SCENES
-            self._require_tokens(wanted.reactive_synthetic_initial_tokens or (), self._synthetic, folder)
-        grouped = [token for group in self.split.groups for token in group.tokens]
-        self._require_tokens(grouped, {**self._windows, **self._synthetic}, self.root)
+            self._require(wanted.reactive_synthetic_initial_tokens or (), self._synthetic)
+        self._require([t for group in self.split.groups for t in group.tokens], {**self._windows, **self._synthetic})
 
-    @staticmethod
-    def _require_tokens(wanted: tuple[str, ...] | list[str], found: dict[str, Any], where: Path) -> None:
+    def _require(self, wanted: Sequence[str], found: Mapping[str, Any]) -> None:
         missing = [token for token in wanted if token not in found]
         if missing:
-            raise ValueError(
-                f"{where}: token {missing[0]} is in no complete window with a route "
-                f"({len(missing)} of {len(wanted)} wanted tokens are missing)"
-            )
+            folder = self.root / SYNTHETIC_SCENES
+            is_synthetic = len(missing[0]) == SYNTHETIC_TOKEN_LENGTH
+            why = f"{folder}: second-stage scene {missing[0]} is in none of its files of the filter's logs"
+            why = why if is_synthetic else why_no_window(missing[0], self._logs, self.split.scene_filter)
+            raise ValueError(f"{why} ({len(missing)} of {len(wanted)} wanted tokens are missing)")
