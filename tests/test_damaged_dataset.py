@@ -11,13 +11,17 @@ from irlvla.scenes.split import SceneFilter, Split
 
 
 def _damaged(tmp_path, damage):
-    """A dataset of one log whose frame 5 went through `damage`."""
+    """A dataset of one log whose frame 5 went through `damage`, and that frame's token."""
     frames = pickle.loads((ROOT / "navsim_logs/test" / f"{LOG}.pkl").read_bytes())
     damage(frames[5])
+    return _written(tmp_path, frames), frames[5]["token"]
+
+
+def _written(tmp_path, frames):
     folder = tmp_path / "navsim_logs/test"
     folder.mkdir(parents=True)
     (folder / f"{LOG}.pkl").write_bytes(pickle.dumps(frames))
-    return Dataset(tmp_path, Split("test", SceneFilter(num_future_frames=8)), maps=ROOT / "maps"), frames[5]["token"]
+    return Dataset(tmp_path, Split("test", SceneFilter(num_future_frames=8)), maps=ROOT / "maps")
 
 
 @pytest.mark.parametrize(
@@ -29,7 +33,15 @@ def _damaged(tmp_path, damage):
         (lambda frame: frame["anns"]["track_tokens"].pop(), "one distinct token per box"),
         (lambda frame: frame["anns"]["gt_boxes"].__setitem__((0, 0), np.nan), "gt_boxes: not finite"),
         (lambda frame: frame.update(ego_dynamic_state=[1.0]), "ego_dynamic_state: expected shape"),
+        (lambda frame: frame.update(ego2global_translation=[np.nan, 0, 0]), "ego2global_translation: not finite"),
+        (lambda frame: frame.update(ego2global_rotation=np.zeros(4)), "ego2global_rotation: .*no rotation"),
+        (lambda frame: frame.update(ego2global_rotation="north"), "ego2global_rotation: not an array of numbers"),
+        (lambda frame: frame["anns"]["gt_velocity_3d"].__setitem__((0, 0), np.nan), "gt_velocity_3d: not finite"),
         (lambda frame: frame.update(timestamp=0), "timestamp does not advance"),
+        (lambda frame: frame.update(timestamp=frame["timestamp"] - 0.5), "timestamp: expected a whole number"),
+        (lambda frame: frame.update(traffic_lights=[7]), "traffic_lights: not a list"),
+        (lambda frame: frame.update(anns=None), "anns: expected a dict"),
+        (lambda frame: frame["cams"].pop("CAM_B0"), "cams: key CAM_B0 is missing"),
         (lambda frame: frame.update(map_location="atlantis"), "no map 'atlantis'"),
         (lambda frame: frame["cams"]["CAM_F0"].pop("cam_intrinsic"), "CAM_F0: key cam_intrinsic is missing"),
     ],
@@ -39,3 +51,34 @@ def test_a_damaged_frame_is_named(tmp_path, damage, message):
     with pytest.raises(ValueError, match=message) as error:
         damaged.scene(token)
     assert "map" in message or (LOG in str(error.value) and token in str(error.value))
+
+
+def test_a_missing_frame_is_named_by_the_next_one(tmp_path):
+    frames = pickle.loads((ROOT / "navsim_logs/test" / f"{LOG}.pkl").read_bytes())
+    del frames[5]
+    with pytest.raises(ValueError, match=rf"{LOG}.pkl: frame {frames[5]['token']}: timestamp is 1.000 s after"):
+        _written(tmp_path, frames).scene(frames[6]["token"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "expected a list of frames"),
+        ({}, "expected a list of frames"),
+        ([3], "frame 0: expected a dict"),
+        ([{"token": "a"}], "frame 0: key roadblock_ids is missing"),
+        ([{"token": "a", "roadblock_ids": None}], "frame a: roadblock_ids: expected a list"),
+    ],
+)
+def test_a_log_of_something_else_is_named(tmp_path, content, message):
+    with pytest.raises(ValueError, match=rf"{LOG}\.pkl: {message}"):
+        _written(tmp_path, content)
+
+
+def test_a_damaged_image_header_is_named_with_its_camera(tmp_path):
+    frames = pickle.loads((ROOT / "navsim_logs/test" / f"{LOG}.pkl").read_bytes())
+    image = tmp_path / "sensor_blobs/test" / frames[5]["cams"]["CAM_F0"]["data_path"]
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"no image")
+    with pytest.raises(ValueError, match=f"{frames[5]['token']}: CAM_F0: {image}: no readable image"):
+        _written(tmp_path, frames).scene(frames[5]["token"])

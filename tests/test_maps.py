@@ -103,3 +103,29 @@ def test_a_missing_map_file_is_named(tmp_path):
     shutil.copy(ROOT / "maps/nuplan-maps-v1.0.json", tmp_path)
     with pytest.raises(ValueError, match="map.gpkg: map file is missing"):
         load_map(tmp_path, MAP_NAME)
+
+
+def _truncated(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def _overwritten(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + b"\xff" * 20_000 + content[middle + 20_000 :]
+
+
+@pytest.mark.parametrize("damage", [_truncated, _overwritten, lambda content: b"no database"])
+def test_a_damaged_map_file_is_named(tmp_path, damage):
+    (tmp_path / "map.gpkg").write_bytes(damage(GPKG.read_bytes()))
+    with pytest.raises(ValueError, match=r"map\.gpkg: damaged or truncated GeoPackage .*download it again"):
+        read_geopackage(tmp_path / "map.gpkg", "m")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "no index of maps here"), ('{"m": ', "download it again"), ('["m"]', "map name")]
+)
+def test_a_missing_or_damaged_index_of_maps_is_named(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "nuplan-maps-v1.0.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"nuplan-maps-v1.0\.json: .*{message}"):
+        load_map(tmp_path, "m")

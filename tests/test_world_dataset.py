@@ -48,8 +48,8 @@ def test_check_names_what_is_damaged(root: Path, tmp_path: Path) -> None:
     scene.unlink()
     (copy / "navsim_logs/test/tiny-001.pkl").write_bytes(b"not a pickle")
     problems = check(copy).problems
-    assert any("tiny-001" in line for line in problems["logs readable"])
-    assert any("test_two_stage" in line for line in problems["splits readable"])
+    assert any("tiny-001" in line for line in problems["logs"])
+    assert any("test_two_stage" in line for line in problems["splits"])
 
 
 def test_lane_graph_is_connected(root: Path) -> None:

@@ -62,7 +62,10 @@ def cameras_by_name(stored: Any, where: str) -> dict[str, dict[str, Any]]:
     return {name: camera for name, camera in cameras.items() if camera}
 
 
-def yaw(quaternion: Array) -> float:
+def yaw(quaternion: Array, where: str) -> float:
     """Yaw of w x y z, of the intrinsic z-y'-x'' angles as the official reader takes them."""
-    w, x, y, z = quaternion / np.linalg.norm(quaternion)
+    length = np.linalg.norm(quaternion)
+    if length == 0:
+        raise ValueError(f"{where}: {quaternion} is no rotation")
+    w, x, y, z = quaternion / length
     return float(np.arctan2(2 * (w * z - x * y), 1 - 2 * (y * y + z * z)))

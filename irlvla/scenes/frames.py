@@ -72,7 +72,7 @@ def frame_of_log(frame: dict[str, Any], path: Path) -> Frame:
     dynamics = array(frame["ego_dynamic_state"], (4,), f"{where}: ego_dynamic_state").astype(np.float32).astype(float)
     translation = array(frame["ego2global_translation"], (3,), f"{where}: ego2global_translation")
     rotation = array(frame["ego2global_rotation"], (4,), f"{where}: ego2global_rotation")
-    ego_pose = np.array([translation[0], translation[1], yaw(rotation)])
+    ego_pose = np.array([translation[0], translation[1], yaw(rotation, f"{where}: ego2global_rotation")])
     return _frame(frame, where, ego_pose, dynamics[:2], dynamics[2:], frame["driving_command"], "anns", "gt_", "cams")
 
 

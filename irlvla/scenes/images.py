@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from irlvla.world.rig import fit_image
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+PNG_START = b"\x89PNG"
 TRAILER_BYTES = 1024  # some writers leave padding behind the end marker
 
 
@@ -21,12 +22,34 @@ def read_image_file(path: Path) -> bytes:
     try:
         encoded = path.read_bytes()
     except OSError as error:
-        raise ValueError(
-            f"{path}: missing or no readable image ({error.strerror}); render or download the sensor blobs first"
-        ) from error
-    if encoded.startswith(JPEG_START) and JPEG_END not in encoded[-TRAILER_BYTES:]:
-        raise ValueError(f"{path}: truncated image of {len(encoded)} bytes; render or download it again")
+        raise _unreadable(path, error) from error
+    _require_end(path, encoded[:2], encoded[-TRAILER_BYTES:])
     return encoded
+
+
+def require_whole_image(path: Path) -> None:
+    """Raises ValueError naming the file unless it starts and ends as an image does. Its pixels are not decoded."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(PNG_START))
+            file.seek(max(0, path.stat().st_size - TRAILER_BYTES))
+            end = file.read()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not start.startswith((JPEG_START, PNG_START)):
+        raise ValueError(f"{path}: neither JPEG nor PNG; render or download it again")
+    _require_end(path, start, end)
+
+
+def _require_end(path: Path, start: bytes, end: bytes) -> None:
+    if start.startswith(JPEG_START) and JPEG_END not in end:
+        raise ValueError(f"{path}: truncated image of {path.stat().st_size} bytes; render or download it again")
+
+
+def _unreadable(path: Path, error: OSError) -> ValueError:
+    return ValueError(
+        f"{path}: missing or no readable image ({error.strerror}); render or download the sensor blobs first"
+    )
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:

@@ -5,6 +5,8 @@ names; either way the `TownMap` is in projected metres. Ids are the GeoPackage f
 """
 
 import json
+import sqlite3
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 
@@ -37,10 +39,20 @@ def load_map(maps_root: Path, name: str) -> TownMap:
     Raises ValueError naming the file and what is wrong in it.
     """
     index_path = Path(maps_root) / "nuplan-maps-v1.0.json"
-    index = json.loads(index_path.read_text())
-    if name not in index:
-        raise ValueError(f"{index_path}: no map {name!r}, it lists {', '.join(sorted(index))}")
-    return read_geopackage(Path(maps_root) / name / index[name]["version"] / "map.gpkg", name)
+    versions = map_versions(index_path)
+    if name not in versions:
+        raise ValueError(f"{index_path}: no map {name!r}, it lists {', '.join(sorted(versions))}")
+    return read_geopackage(Path(maps_root) / name / versions[name] / "map.gpkg", name)
+
+
+def map_versions(index_path: Path) -> dict[str, str]:
+    """Version by name of the maps that an index lists. Raises ValueError naming the file."""
+    try:
+        return {name: str(entry["version"]) for name, entry in json.loads(index_path.read_text()).items()}
+    except OSError as error:
+        raise ValueError(f"{index_path}: no index of maps here; give the folder that holds the maps") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{index_path}: not {{map name: {{version}}}}; download it again: {error}") from error
 
 
 def read_geopackage(path: Path, name: str) -> TownMap:
@@ -50,6 +62,7 @@ def read_geopackage(path: Path, name: str) -> TownMap:
     """
     if not path.exists():
         raise ValueError(f"{path}: map file is missing")
+    check_database(path)
     crs = _projected_crs(path)
     tables = {layer: _read_table(path, table, crs) for layer, table in LAYER_TABLES.items()}
     connectors = _read_table(path, "lane_connectors", crs)
@@ -67,20 +80,39 @@ def read_geopackage(path: Path, name: str) -> TownMap:
     )
 
 
+def check_database(path: Path) -> None:
+    """Raises ValueError naming the file if it is no whole GeoPackage, of which drivers return a part and only warn."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+            found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.Error as error:
+        found = str(error)
+    if found != "ok":
+        raise ValueError(f"{path}: damaged or truncated GeoPackage ({found}); copy or download it again")
+
+
 def _projected_crs(path: Path) -> str:
-    meta = pyogrio.read_dataframe(path, layer="meta", read_geometry=False)
+    meta = _read_layer(path, "meta", read_geometry=False)
+    for column in ("key", "value"):
+        _column(path, "meta", meta, column)
     rows = meta.loc[meta["key"] == "projectedCoordSystem", "value"]
     if rows.empty:
         raise ValueError(f"{path}: layer meta has no row 'projectedCoordSystem'")
     return str(rows.iloc[0])
 
 
+def _read_layer(path: Path, layer: str, **how: bool) -> pd.DataFrame:
+    try:
+        return pyogrio.read_dataframe(path, layer=layer, **how)
+    except pyogrio.errors.DataLayerError as error:
+        raise ValueError(f"{path}: layer {layer} is missing; copy or download the map again") from error
+    except (RuntimeError, shapely.errors.ShapelyError) as error:  # pyogrio's own errors are RuntimeErrors
+        raise ValueError(f"{path}: layer {layer}: damaged; copy or download the map again: {error}") from error
+
+
 def _read_table(path: Path, table: str, crs: str) -> geopandas.GeoDataFrame:
     """One layer in projected metres, feature ids as index, polygons of one part as Polygon."""
-    try:
-        frame = pyogrio.read_dataframe(path, layer=table, fid_as_index=True)
-    except pyogrio.errors.DataLayerError as error:
-        raise ValueError(f"{path}: layer {table} is missing") from error
+    frame = _read_layer(path, table, fid_as_index=True)
     if frame.crs is None:
         raise ValueError(f"{path}: layer {table} has no coordinate system")
     if frame.crs != crs:

@@ -25,12 +25,13 @@ def main() -> int:
     make.add_argument("--workers", type=int, default=cores, help="default: one per core")
     examine = commands.add_parser("check", help="validate a dataset; exit 1 if something is wrong")
     examine.add_argument("root", type=Path)
+    examine.add_argument("--maps", type=Path, help="maps folder (default: ROOT/maps)")
     describe = commands.add_parser("report", help="counts, human scores and reading rates of a built dataset")
     describe.add_argument("root", type=Path)
     describe.add_argument("--workers", type=int, default=cores, help="default: one per core")
     arguments = parser.parse_args()
     if arguments.command == "check":
-        found = check(arguments.root)
+        found = check(arguments.root, arguments.maps)
         print(*found.lines(), sep="\n")
         return 1 if found.problems else 0
     if arguments.command == "report":
