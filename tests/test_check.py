@@ -12,6 +12,7 @@ from navsim_tiny import LOG, ROOT
 from irlvla.scenes.scene import CAMERAS
 from irlvla.world.__main__ import main
 from irlvla.world.check import check
+from irlvla.world.check_logs import SCENES
 
 MAP_NAME = "us-nv-las-vegas-strip"
 JPEG = b"\xff\xd8 pixels \xff\xd9"
@@ -79,8 +80,7 @@ def test_a_broken_frame_is_named_and_ends_only_its_own_scenes(root, change, mess
     found = check(root)
     (problem,) = [line for line in found.problems["frames"] if message in line]
     assert LOG in problem
-    kind = "scenes (12 frames with a route)"
-    assert 0 < found.sound[kind] < found.of[kind]
+    assert 0 < found.sound[SCENES] < found.of[SCENES]
 
 
 def test_what_is_wrong_in_every_frame_of_a_log_is_said_once(root):

@@ -32,16 +32,26 @@ def array(values: Any, shape: tuple[int, ...], where: str, finite: Any = ...) ->
     return array
 
 
+def text(value: Any, where: str) -> str:
+    """A text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{where}: expected a text, found {value!r}")
+    return str(value)
+
+
 def texts(values: Any, where: str) -> tuple[str, ...]:
-    """A list or array of ids or names."""
+    """A list or array of ids or names; ids may be numbers."""
     if not isinstance(values, list | tuple | np.ndarray):
         raise ValueError(f"{where}: expected a list, found a {type(values).__name__}")
+    for value in values:
+        if not isinstance(value, str | int | np.integer):
+            raise ValueError(f"{where}: expected texts or whole numbers, found {value!r}")
     return tuple(map(str, values))
 
 
 def integer(value: Any, where: str) -> int:
-    """A whole number; True and 1.0 are none."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    """A whole number of 64 bits; True and 1.0 are none."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or abs(int(value)) >= 2**63:
         raise ValueError(f"{where}: expected a whole number, found {value!r}")
     return int(value)
 
@@ -49,9 +59,10 @@ def integer(value: Any, where: str) -> int:
 def red_connectors(lights: Any, where: str) -> tuple[str, ...]:
     """Ids of the red ones of [(lane connector, is red)]."""
     try:
-        return tuple(str(connector) for connector, is_red in lights if is_red)
+        pairs = [(connector, bool(is_red)) for connector, is_red in lights]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: not a list of (lane connector, is red): {error}") from error
+    return texts([connector for connector, is_red in pairs if is_red], where)
 
 
 def cameras_by_name(stored: Any, where: str) -> dict[str, dict[str, Any]]:
@@ -59,6 +70,8 @@ def cameras_by_name(stored: Any, where: str) -> dict[str, dict[str, Any]]:
     require(stored, (), where)
     cameras = {str(name).upper(): camera for name, camera in stored.items()}
     require(cameras, CAMERAS, where)
+    for name, camera in cameras.items():
+        require(camera, (), f"{where}: {name}")
     return {name: camera for name, camera in cameras.items() if camera}
 
 

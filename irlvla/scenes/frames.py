@@ -14,7 +14,7 @@ from PIL import Image
 
 from irlvla import PLAN_INTERVAL_S
 from irlvla.geometry import global_from_local, rotate, wrap_angle
-from irlvla.scenes.fields import array, cameras_by_name, integer, red_connectors, require, texts, yaw
+from irlvla.scenes.fields import array, cameras_by_name, integer, red_connectors, require, text, texts, yaw
 from irlvla.scenes.scene import CAMERAS, CATEGORIES, Array, Camera, Scene, Tracks
 from irlvla.scenes.town_map import TownMap
 
@@ -68,6 +68,7 @@ def frame_of_log(frame: dict[str, Any], path: Path) -> Frame:
     require(frame, ("token",), f"{path}: frame")
     where = f"{path}: frame {frame['token']}"
     require(frame, _LOG_KEYS, where)
+    text(frame["map_location"], f"{where}: map_location")
     # The official reader keeps velocity and acceleration of logs in single precision; their sixth digit shows in plans.
     dynamics = array(frame["ego_dynamic_state"], (4,), f"{where}: ego_dynamic_state").astype(np.float32).astype(float)
     translation = array(frame["ego2global_translation"], (3,), f"{where}: ego2global_translation")
@@ -82,7 +83,7 @@ def _synthetic_frame(frame: dict[str, Any], path: Path) -> Frame:
     require(frame, _SYNTHETIC_KEYS, where)
     ego = frame["ego_status"]
     require(ego, ("ego_pose", "ego_velocity", "ego_acceleration", "driving_command", "in_global_frame"), where)
-    if not ego["in_global_frame"]:
+    if not isinstance(ego["in_global_frame"], bool | np.bool_) or not ego["in_global_frame"]:
         raise ValueError(f"{where}: ego_status is not in the global frame")
     return _frame(
         frame,
@@ -117,7 +118,7 @@ def _frame(
     ground_velocity = array(boxes[names[2]], shape, f"{where}: {names[2]}", finite=moving)
     return Frame(
         where=where,
-        token=str(frame["token"]),
+        token=text(frame["token"], f"{where}: token"),
         timestamp_us=integer(frame["timestamp"], f"{where}: timestamp"),
         ego_pose=ego_pose,
         ego_velocity_mps=velocity,
@@ -226,7 +227,7 @@ def _camera(name: str, frame: Frame, sensor_root: Path) -> Camera:
     ego_from_camera = np.eye(4)
     ego_from_camera[:3, :3] = array(stored["sensor2lidar_rotation"], (3, 3), f"{where}: sensor2lidar_rotation")
     ego_from_camera[:3, 3] = array(stored["sensor2lidar_translation"], (3,), f"{where}: sensor2lidar_translation")
-    path = str(stored["data_path"])
+    path = text(stored["data_path"], f"{where}: data_path")
     width, height = _image_size(sensor_root / path, intrinsics, where)
     return Camera(name, path, intrinsics, ego_from_camera, width, height)
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from irlvla.scenes.extended import extended_frames
-from irlvla.scenes.fields import require, texts
+from irlvla.scenes.fields import require, text, texts
 from irlvla.scenes.frames import frames_of_log, frames_of_synthetic_scene, scene_of_frames
 from irlvla.scenes.index import Stamp, Summary, summaries
 from irlvla.scenes.maps import load_map
 from irlvla.scenes.scene import Scene
 from irlvla.scenes.split import Split, load_split
+from irlvla.scenes.town_map import TownMap
 from irlvla.scenes.unpickle import load_data_pickle
 from irlvla.scenes.windows import LogFile, why_no_window, windows_of
 
@@ -35,8 +36,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         )
     for number, frame in enumerate(frames):
         require(frame, ("token", "roadblock_ids"), f"{path}: frame {number}")
-        if not isinstance(frame["token"], str):
-            raise ValueError(f"{path}: frame {number}: token {frame['token']!r} is no text")
+        text(frame["token"], f"{path}: frame {number}: token")
     return frames
 
 
@@ -44,7 +44,11 @@ def read_synthetic(path: Path) -> dict[str, Any]:
     """Content of a second-stage pickle. Raises ValueError naming the file and the key."""
     content = load_data_pickle(path)
     require(content, ("scene_metadata", "frames"), str(path))
-    require(content["scene_metadata"], ("log_name", "initial_token", "map_name"), f"{path}: scene_metadata")
+    for key in ("log_name", "initial_token", "map_name"):
+        require(content["scene_metadata"], (key,), f"{path}: scene_metadata")
+        text(content["scene_metadata"][key], f"{path}: scene_metadata: {key}")
+    if not isinstance(content["frames"], list) or not content["frames"]:
+        raise ValueError(f"{path}: frames: expected a list of frames; write or download it again")
     return content
 
 
@@ -56,7 +60,7 @@ def _log_summary(path: Path) -> Summary:
 
 def _synthetic_summary(path: Path) -> Summary:
     metadata = read_synthetic(path)["scene_metadata"]
-    return {"token": str(metadata["initial_token"]), "log_name": str(metadata["log_name"])}
+    return {"token": metadata["initial_token"], "log_name": metadata["log_name"]}
 
 
 @lru_cache(maxsize=4)  # scenes of a log are asked for together; a real log is tens of megabytes
@@ -123,7 +127,7 @@ class Dataset:
         return scene_of_frames(
             frames,
             wanted.num_history_frames - 1,
-            load_map(self.maps, window[wanted.num_history_frames - 1]["map_location"]),
+            self._map(window[wanted.num_history_frames - 1]["map_location"], f"{path}: frame {token}: map_location"),
             self.sensor_blobs,
             log_name=path.stem,
         )
@@ -143,12 +147,18 @@ class Dataset:
         return scene_of_frames(
             frames,
             history - 1,
-            load_map(self.maps, metadata["map_name"]),
+            self._map(metadata["map_name"], f"{path}: scene_metadata: map_name"),
             self.synthetic_sensor_blobs,
             log_name=metadata["log_name"],
             is_synthetic=True,
             original_token=metadata.get("corresponding_original_initial_token"),
         )
+
+    def _map(self, name: str, where: str) -> TownMap:
+        try:
+            return load_map(self.maps, name)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
 
     def _log_paths(self) -> list[Path]:
         names = self.split.scene_filter.log_names

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from irlvla.scenes.navsim import Dataset
 from irlvla.scenes.split import load_split
-from irlvla.world.check_logs import check_logs, check_second_stage
+from irlvla.world.check_logs import SCENES, check_logs, check_second_stage
 from irlvla.world.check_maps import check_maps
 from irlvla.world.findings import Findings
 
@@ -16,6 +16,8 @@ def check(root: Path, maps: Path | None = None) -> Findings:
     some; the real data come with none.
     """
     findings = Findings()
+    for kind in ("logs", "frames", SCENES, "second-stage scenes", "images there", "maps"):
+        findings.count(kind, 0, 0)  # what is asked for first is told first
     maps = maps or root / "maps"
     roadblocks = check_maps(maps, findings)
     expected = check_second_stage(root, findings)

@@ -23,6 +23,8 @@ from irlvla.world.findings import DAMAGE, Findings
 READ_OFFICIALLY = ("log_name", "scene_token", "lidar_path")  # by the official reader alone
 SECOND_STAGE_KEYS = ("scene_token", "corresponding_original_scene")
 WINDOW = SceneFilter()
+WINDOW_FRAMES = WINDOW.num_history_frames + WINDOW.num_future_frames
+SCENES = f"scenes ({WINDOW_FRAMES} frames with a route)"
 
 
 @dataclass(frozen=True)
@@ -137,12 +139,12 @@ def _check_scenes(path: Path, stored: list[dict[str, Any]], sound: list[Frame | 
     tokens = tuple(frame["token"] for frame in stored)
     log = LogFile(stamp(path), tokens, tuple(len(frame["roadblock_ids"]) > 0 for frame in stored))
     starts = [start for _, start in windows_of([log], WINDOW).values()]
-    length = WINDOW.num_history_frames + WINDOW.num_future_frames
+    ends = [start + WINDOW_FRAMES for start in starts]
     fine = [
-        broken.isdisjoint(range(start, start + length)) and jumps.isdisjoint(range(start + 1, start + length))
-        for start in starts
+        broken.isdisjoint(range(start, end)) and jumps.isdisjoint(range(start + 1, end))
+        for start, end in zip(starts, ends, strict=True)
     ]
-    findings.count(f"scenes ({length} frames with a route)", sum(fine), len(fine))
+    findings.count(SCENES, sum(fine), len(fine))
 
 
 def _check_follow_up(follow_up: FollowUp, frames: list[dict[str, Any]], log: Path, findings: Findings) -> None:
