@@ -52,9 +52,7 @@ class Plan:
 
     def write(self, folder: Path) -> list[str]:
         """Write the plain files; netconvert's options that read them."""
-        nodes = [
-            f'<node id="{id}" x="{x:.2f}" y="{y:.2f}" type="{kind}"/>' for id, (x, y, kind) in self.nodes.items()
-        ]
+        nodes = [f'<node id="{id}" x="{x:.2f}" y="{y:.2f}" type="{kind}"/>' for id, (x, y, kind) in self.nodes.items()]
         connections = [
             f'<connection from="{a}" to="{b}" fromLane="{i}" toLane="{j}"/>' for a, b, i, j in self.connections
         ]
@@ -148,9 +146,7 @@ def _ring(center: Array, radius: float, arms: list[tuple[float, str]]) -> list[E
     return edges
 
 
-def lengthened(
-    arms: Mapping[str, tuple[tuple, tuple, tuple[float, float]]], lane_m: float, speed_mps: float
-) -> Plan:
+def lengthened(arms: Mapping[str, tuple[tuple, tuple, tuple[float, float]]], lane_m: float, speed_mps: float) -> Plan:
     """Streets that carry the arms of a cut-out network on.
 
     An arm has a name, the edge that leaves the network and the one that enters it, each as (node at the border,
@@ -176,7 +172,7 @@ def motorway(length_m: float, street_m: float) -> Plan:
     nodes: dict[str, tuple[float, float, str]] = {}
     edges: list[Edge] = []
     connections: list[tuple[str, str, int, int]] = []
-    for side, sign in (("s", 1.0), ("n", -1.0)):  # the south side drives east; the north side is it turned by 180 degrees
+    for side, sign in (("s", 1.0), ("n", -1.0)):  # south drives east; north is the same turned by 180 degrees
         _carriageway(side, sign, length_m, street_m, nodes, edges, connections)
     return Plan(nodes, tuple(edges), tuple(connections))
 

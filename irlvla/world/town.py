@@ -148,8 +148,8 @@ TOWNS = {
             ),
         ),
         Town(
-            "dogwood", "val", _random(73, 20, 110, 220, 2, 13.9, "--rand.random-lanenumber", "--tls.guess"), (402_000.0, 5_820_000.0),
-            1_000_001, 6, 4, character="organic", scenarios=(
+            "dogwood", "val", _random(73, 20, 110, 220, 2, 13.9, "--rand.random-lanenumber", "--tls.guess"),
+            (402_000.0, 5_820_000.0), 1_000_001, 6, 4, character="organic", scenarios=(
                 "red_light", "cut_in", "right_turn_pedestrians", "parked_car", "unprotected_left", "stopped_leader",
             ),
         ),
@@ -162,8 +162,8 @@ TOWNS = {
             ),
         ),
         Town(
-            "fir", "test", _random(92, 20, 110, 220, 2, 13.9, "--rand.random-lanenumber", "--tls.guess"), (402_000.0, 5_830_000.0),
-            1_000_001, 6, 9, character="organic", scenarios=(
+            "fir", "test", _random(92, 20, 110, 220, 2, 13.9, "--rand.random-lanenumber", "--tls.guess"),
+            (402_000.0, 5_830_000.0), 1_000_001, 6, 9, character="organic", scenarios=(
                 "cut_in", "red_light", "parked_car", "right_turn_pedestrians", "jaywalker", "unprotected_left",
             ),
         ),
