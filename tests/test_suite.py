@@ -47,7 +47,7 @@ def data_root(tmp_path_factory) -> Path:
     return root
 
 
-SPEC = RouteSpec("RouteScenario_0", "fir", "straight", 7, 60.0)
+SPEC = RouteSpec("RouteScenario_0", "fir", "red_light", 7, 60.0)
 
 
 def open_world(data_root: Path, spec: RouteSpec = SPEC) -> LiveWorld:
@@ -128,7 +128,7 @@ def make_killer():
 
 
 def test_a_killed_suite_resumes_at_the_next_route_and_ends_as_if_it_had_not_been_killed(data_root, tmp_path):
-    specs = [SPEC, RouteSpec("RouteScenario_1", "fir", "right_turn", 8, 60.0)]
+    specs = [SPEC, RouteSpec("RouteScenario_1", "fir", "cut_in", 8, 60.0)]
     good = Driver("straight", partial(make_follower, 6.0), "1")
     run_suite(specs, [good], data_root, tmp_path / "whole", workers=1)
 
@@ -153,7 +153,7 @@ def test_another_version_or_another_suite_is_driven_anew(data_root, tmp_path):
     run_suite([SPEC], [good], data_root, tmp_path, workers=1)
     assert suite.is_done(tmp_path / "straight", SPEC, good, data_root)
     assert not suite.is_done(tmp_path / "straight", SPEC, Driver("straight", good.make, "2"), data_root)
-    other = RouteSpec("RouteScenario_9", "fir", "right_turn", 8, 60.0)
+    other = RouteSpec("RouteScenario_9", "fir", "cut_in", 8, 60.0)
     run_suite([other], [good], data_root, tmp_path, workers=1)
     assert [p.name for p in (tmp_path / "straight" / "results").iterdir()] == ["RouteScenario_9.json"]
 

@@ -134,9 +134,9 @@ def _logs(root: Path, ledger: Ledger, jobs: Sequence[Job], seed: int, workers: i
 
 def _log(job: Job, seed: int) -> Made:
     """Draw until a draw is accepted. Which one that is depends on the seed and the job alone."""
-    names, rejections = list(SCENARIOS), []
+    names, rejections = job.place.town.scenarios or tuple(SCENARIOS), []
     for attempt in range(DRAWS):
-        scenario = names[(job.number + attempt // DRAWS_PER_SCENARIO) % len(names)]
+        scenario = names[(job.index + attempt // DRAWS_PER_SCENARIO) % len(names)]
         made = isolated(_draw, job, scenario, int(token(seed, job.log_name, attempt), 16))
         if isinstance(made, Made):
             made.facts["rejections"] = rejections

@@ -1,6 +1,6 @@
 """Who drives and walks where: the route file of one simulation."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
@@ -51,11 +51,13 @@ def following(edge: "sumolib.net.edge.Edge") -> list[tuple["sumolib.net.edge.Edg
     return [turns[key] for key in sorted(turns)]
 
 
-def random_walk(start: "sumolib.net.edge.Edge", length_m: float, turn: str, rng: Generator) -> list:
+def random_walk(
+    start: "sumolib.net.edge.Edge", length_m: float, turn: str, rng: Generator, without: Collection = ()
+) -> list:
     """Edges from `start` on, without repeats, about `length_m` long; `turn` (s, l, r) comes first where possible."""
     edges, length = [start], start.getLength()
     while length < length_m:
-        options = [(edge, way) for edge, way in following(edges[-1]) if edge not in edges]
+        options = [(e, way) for e, way in following(edges[-1]) if e not in edges and e not in without]
         if not options:
             break
         wanted = [edge for edge, way in options if len(edges) == 1 and way.lower() == turn]
@@ -65,28 +67,35 @@ def random_walk(start: "sumolib.net.edge.Edge", length_m: float, turn: str, rng:
     return edges
 
 
-def ego_start(net: "sumolib.net.Net", turn: str, rng: Generator, ahead_m: float | None = None) -> EgoStart:
-    """A random start before a junction where the ego turns as asked (s, l or r).
+def ego_start(
+    net: "sumolib.net.Net",
+    turns: str,
+    rng: Generator,
+    ahead_m: float | None = None,
+    suits: Callable[..., bool] = lambda net, edge, onto: True,
+) -> EgoStart | None:
+    """A random start before a junction where the ego turns in one of the ways `turns` (s, l, r).
 
-    The first edge goes on for at least `ahead_m`, by default for some 40-130 m.
-    Raises ValueError if the network has no such start.
+    The first edge goes on for at least `ahead_m`, by default for some 40-130 m; `suits` of network, first and second
+    edge must hold. None if the network has no such start.
     """
     candidates = [
-        e for e in net.getEdges(withInternal=False)
-        if drivable(e) and e.getLength() > 45 + (ahead_m or 0) and any(way.lower() == turn for _, way in following(e))
+        (e, onto) for e in net.getEdges(withInternal=False) if drivable(e) and e.getLength() > 25 + (ahead_m or 20)
+        for onto, way in following(e) if way.lower() in turns and suits(net, e, onto)
     ]  # fmt: skip
-    for _ in range(200 if candidates else 0):
-        start = candidates[rng.integers(len(candidates))]
-        edges = random_walk(start, 700.0, turn, rng)
+    for _ in range(50 if candidates else 0):
+        start, onto = candidates[rng.integers(len(candidates))]
+        edges = [start, *random_walk(onto, 700.0, "", rng, {start})]
         if sum(e.getLength() for e in edges) > 400:
             gap = rng.uniform(40, 130) if ahead_m is None else ahead_m + rng.uniform(0, 30)
             position = max(vehicle.LENGTH_M + 1, start.getLength() - gap)
-            return EgoStart(tuple(e.getID() for e in edges), float(position), _best_lane(edges, rng))
-    raise ValueError(f"no route of 400 m with turn {turn!r} and {ahead_m or 0:.0f} m before it in this network")
+            lanes = lanes_that_lead_on(edges)
+            return EgoStart(tuple(e.getID() for e in edges), float(position), lanes[rng.integers(len(lanes))])
+    return None
 
 
-def _best_lane(edges: list, rng: Generator) -> int:
-    """A lane of the first edge from which most of the route can be driven without changing lanes."""
+def lanes_that_lead_on(edges: list) -> list[int]:
+    """Lanes of the first edge from which most of the route can be driven without changing lanes."""
     reach: dict[str, int] = {lane.getID(): 0 for lane in edges[-1].getLanes()}
     for edge, following_edge in reversed(list(zip(edges, edges[1:], strict=False))):
         for lane in edge.getLanes():
@@ -94,13 +103,17 @@ def _best_lane(edges: list, rng: Generator) -> int:
             reach[lane.getID()] = max((reach[target] + 1 for target in targets), default=0)
     lanes = [lane for lane in edges[0].getLanes() if lane.allows("passenger")]
     best = max(min(reach[lane.getID()], 3) for lane in lanes)  # three junctions are more than a log passes
-    lanes = [lane for lane in lanes if min(reach[lane.getID()], 3) == best]
-    return lanes[rng.integers(len(lanes))].getIndex()
+    return [lane.getIndex() for lane in lanes if min(reach[lane.getID()], 3) == best]
 
 
-def route_file(net: "sumolib.net.Net", start: EgoStart, cars_per_km: float, pedestrians: int, until_s: float,
-               rng: Generator, scripted: Iterable[tuple[float, str]] = ()) -> str:  # fmt: skip
-    """XML text: vehicle types, trips and walks that start around the ego's start, the ego, and scripted vehicles."""
+def route_file(
+    net: "sumolib.net.Net", start: EgoStart, cars_per_km: float, pedestrians: int, until_s: float, rng: Generator,
+    scripted: Iterable[tuple[float, str]] = (), quiet: Collection[str] = (),
+) -> str:  # fmt: skip
+    """XML text: vehicle types, trips and walks that start around the ego's start, the ego, and scripted vehicles.
+
+    Trips keep off the edges `quiet`, so that a script finds there what it expects.
+    """
     first = net.getEdge(start.edges[0])
     x, y = first.getToNode().getCoord()
     near = [
@@ -109,12 +122,12 @@ def route_file(net: "sumolib.net.Net", start: EgoStart, cars_per_km: float, pede
         if np.hypot(*np.subtract(e.getFromNode().getCoord(), (x, y))) < TRAFFIC_RADIUS_M
     ]
     near = sorted(near, key=lambda e: e.getID())
-    roads = [e for e in near if drivable(e)]
+    roads = [e for e in near if drivable(e) and e.getID() not in quiet]
     pavements = [e for e in near if any(lane.allows("pedestrian") for lane in e.getLanes())]
     lines = ["<routes>", *_types()]
     entries = (
         [(start.depart_s, _ego(start)), *scripted]
-        + _trips(roads, cars_per_km, until_s, rng)
+        + _trips(roads, cars_per_km, until_s, rng, {net.getEdge(id) for id in quiet})
         + _walks(pavements, pedestrians, until_s, rng)
     )
     lines += [text for _, text in sorted(entries)]
@@ -130,7 +143,8 @@ def _types() -> list[str]:
     ]
     ego = (
         f'<vType id="{EGO}" length="{vehicle.LENGTH_M}" width="{vehicle.WIDTH_M}" height="{vehicle.HEIGHT_M}"'
-        f' accel="1.8" decel="2.8" sigma="0" speedFactor="0.97" lcSpeedGain="0" lcKeepRight="0" {sublane}/>'
+        f' accel="1.8" decel="2.8" sigma="0" speedFactor="0.97" lcSpeedGain="0" lcKeepRight="0" maxSpeedLat="2.2"'
+        f' lcAccelLat="1.6" {sublane}/>'
     )
     blocker = f'<vType id="{BLOCKER}" length="18" width="2.4" vClass="passenger" {sublane}/>'
     length, width, height = PEDESTRIAN_SIZE_M
@@ -147,11 +161,20 @@ def vehicle_entry(name: str, kind: str, depart_s: float, edges: Iterable[str], l
     )
 
 
+def person_entry(name: str, depart_s: float, start: tuple[str, float], end: tuple[str, float]) -> tuple[float, str]:
+    """Departure and XML text of a walk between two places (edge, position)."""
+    depart = round(depart_s, 1)
+    walk = f'<walk from={quoteattr(start[0])} to={quoteattr(end[0])} arrivalPos="{end[1]:.1f}"/>'
+    return depart, (f'<person id="{name}" type="walker" depart="{depart}" departPos="{start[1]:.1f}">{walk}</person>')
+
+
 def _ego(start: EgoStart) -> str:
     return vehicle_entry(EGO, EGO, start.depart_s, start.edges, start.lane, round(start.position_m, 2))
 
 
-def _trips(roads: list, cars_per_km: float, until_s: float, rng: Generator) -> list[tuple[float, str]]:
+def _trips(
+    roads: list, cars_per_km: float, until_s: float, rng: Generator, without: Collection
+) -> list[tuple[float, str]]:
     lengths = np.array([e.getLength() * sum(lane.allows("passenger") for lane in e.getLanes()) for e in roads])
     number = min(int(round(cars_per_km * lengths.sum() / 1000)), MOST_CARS)
     names, shares = list(VEHICLE_TYPES), np.array([t[3] for t in VEHICLE_TYPES.values()])
@@ -159,7 +182,7 @@ def _trips(roads: list, cars_per_km: float, until_s: float, rng: Generator) -> l
     for index in range(int(number * 1.5)):  # the last third enters later, in place of those that left
         depart = rng.uniform(0, 0.5 * WARM_UP_S) if index < number else rng.uniform(0.5 * WARM_UP_S, until_s)
         start = roads[rng.choice(len(roads), p=lengths / lengths.sum())]
-        edges = random_walk(start, 900.0, "s", rng)
+        edges = random_walk(start, 900.0, "s", rng, without)
         kind = names[rng.choice(len(names), p=shares / shares.sum())]
         text = vehicle_entry(f"v{index}", kind, depart, (e.getID() for e in edges), "best", "random_free")
         entries.append((round(depart, 1), text))

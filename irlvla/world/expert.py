@@ -22,10 +22,23 @@ PATH_SPACING_M = 0.25
 PATH_SMOOTHING_M = 1.6  # standard deviation of the Gaussian along the path
 LATERAL_ACCELERATION = 2.4  # [m/s2]
 YAW_RATE = 0.5  # [rad/s]; EPDMS starts every plan with straight wheels, so fast tight turns run wide
-ACCELERATION = (-3.0, 1.8)  # [m/s2], well inside EPDMS' -4.05 ... 2.40
-JERK = 2.4  # [m/s3]; EPDMS allows 4.13
 WEIGHT_ACCELERATION, WEIGHT_JERK = 0.4, 0.3
 SLACK_COST = 200.0
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a driver uses the pedals."""
+
+    acceleration_mps2: tuple[float, float]  # least and greatest
+    jerk_mps3: float
+
+
+ACCELERATION = (-3.0, 1.8)  # [m/s2], well inside EPDMS' -4.05 ... 2.40
+JERK = 2.4  # [m/s3]; EPDMS allows 4.13
+CALM = Manner(ACCELERATION, JERK)
+BRISK = Manner((-3.0, 3.4), 4.5)  # a few starts and stops leave them, so that every command occurs
+HARD = Manner((-6.0, 1.8), 9.0)
 
 
 @dataclass(frozen=True)
@@ -100,7 +113,9 @@ def dragged(line: Array, length_m: float) -> Array:
     return np.array(tails)
 
 
-def retime(wanted: Array, speed_start: float, speed_limit: Array, furthest: Array) -> tuple[Array, Array, Array]:
+def retime(
+    wanted: Array, speed_start: float, speed_limit: Array, furthest: Array, manner: Manner = CALM
+) -> tuple[Array, Array, Array]:
     """Distance, speed, acceleration (K,) at 10 Hz that follow `wanted` (K,) within the bounds.
 
     `speed_limit` and `furthest` (K,) are soft (with a high price), so a solution always exists.
@@ -112,7 +127,7 @@ def retime(wanted: Array, speed_start: float, speed_limit: Array, furthest: Arra
     P = 2 * sp.diags(np.repeat(weights, n), format="csc")
     q = np.concatenate([-2 * (wanted - base), np.zeros(5 * n)])
     start = sp.csr_matrix((np.ones(2), ([0, 1], [0, n])), shape=(2, 6 * n))
-    bounds, limits = _bounds(n, speed_limit, furthest - base)
+    bounds, limits = _bounds(n, speed_limit, furthest - base, manner)
     A = sp.vstack([_dynamics(n), start, bounds], format="csc")
     b = np.concatenate([np.zeros(3 * (n - 1)), [0, speed_start], limits])
     settings = clarabel.DefaultSettings()
@@ -136,7 +151,7 @@ def _dynamics(n: int) -> sp.spmatrix:
     ])  # fmt: skip
 
 
-def _bounds(n: int, speed_limit: Array, furthest: Array) -> tuple[sp.spmatrix, Array]:
+def _bounds(n: int, speed_limit: Array, furthest: Array, manner: Manner) -> tuple[sp.spmatrix, Array]:
     """Rows A and values b of A x <= b."""
     eye, zero, ones = sp.eye(n, format="csr"), sp.csr_matrix((n, n)), np.ones(n)
     rows = sp.vstack([
@@ -148,13 +163,14 @@ def _bounds(n: int, speed_limit: Array, furthest: Array) -> tuple[sp.spmatrix, A
         sp.hstack([zero, zero, zero, eye, zero, zero]),
         sp.hstack([zero, zero, zero, -eye, zero, zero]),
     ])  # fmt: skip
-    slowest, fastest = ACCELERATION
-    values = [0 * ones, speed_limit, furthest, fastest * ones, -slowest * ones, JERK * ones, JERK * ones]
+    slowest, fastest = manner.acceleration_mps2
+    jerk = manner.jerk_mps3 * ones
+    values = [0 * ones, speed_limit, furthest, fastest * ones, -slowest * ones, jerk, jerk]
     return rows, np.concatenate(values)
 
 
 def comfortable_track(
-    front_xy: Array, heading_rad: Array, speed_mps: Array, allowed_mps: Array, room_m: Array
+    front_xy: Array, heading_rad: Array, speed_mps: Array, allowed_mps: Array, room_m: Array, manner: Manner = CALM
 ) -> Track:
     """Expert of SUMO's raw motion (K states at 10 Hz).
 
@@ -167,6 +183,6 @@ def comfortable_track(
         curvature = np.maximum(np.max(np.abs(ahead), axis=0), 1e-3)
         limit = np.minimum(np.sqrt(LATERAL_ACCELERATION / curvature), YAW_RATE / curvature)
         limit = np.minimum(limit, np.maximum(allowed_mps, speed_mps))
-        distance, speed, acceleration = retime(wanted, speed_mps[0], limit, wanted + room_m)
+        distance, speed, acceleration = retime(wanted, speed_mps[0], limit, wanted + room_m, manner)
     poses, curvature = path.at(distance)
     return Track(poses, speed, acceleration, curvature)

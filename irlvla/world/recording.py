@@ -17,9 +17,11 @@ from irlvla.world.demand import EGO, EgoStart, ego_start, route_file
 from irlvla.world.expert import Track, comfortable_track
 from irlvla.world.geopackage import VERSION
 from irlvla.world.isolation import isolated
+from irlvla.world.junctions import green_at
 from irlvla.world.route import Route
-from irlvla.world.scenarios import SCENARIOS, Draw, Script, Unsuitable
-from irlvla.world.simulation import STEP_S, STEPS_PER_FRAME, Frame, MapIds, Simulation, Walker
+from irlvla.world.scenarios import SCENARIOS
+from irlvla.world.script import Draw, Script, Unsuitable
+from irlvla.world.simulation import STEP_S, STEPS_PER_FRAME, Frame, MapIds, Simulation
 from irlvla.world.town import TOWNS, Town, network_offset
 from irlvla.world.two_stage import FOLLOW_UPS, drivable_area, ego_box, first_stage_frame, follow_ups
 
@@ -28,7 +30,8 @@ LEAD_IN_STEPS = 20  # the ego drives before the log begins
 RUN_OUT_S = 1.0
 TRAFFIC_S = 40.0  # vehicles go on entering for this long after the ego
 LONGEST_WAIT_S = 8.0  # until the ego may enter
-MIN_GAP_M = 1.5  # between bumpers
+STARTS = 30  # drawn for one situation
+MIN_GAP_M = 2.0  # between bumpers
 CLEARANCE_M = 0.05
 STOP_LINE_GAP_M = 0.7
 STANDING_MPS, MOST_STANDING = 0.2, 0.45
@@ -102,14 +105,12 @@ class Situation:
     def draw(cls, place: Place, scenario: str, seed: int) -> "Situation":
         """Raises Rejected if the drawn start does not allow the scenario."""
         rng = np.random.default_rng(seed)
-        wanted = SCENARIOS[scenario]
-        start = ego_start(place.net(), wanted.turn, rng, wanted.ahead_m)
-        try:
-            script = wanted.make(Draw(place.net(), start, network_offset(place.network_path), rng))
-        except Unsuitable as error:
-            raise Rejected(str(error)) from error
+        start, script = _start(place, scenario, rng)
         town, until_s = place.town, start.depart_s + TRAFFIC_S
-        xml = route_file(place.net(), start, town.cars_per_km, town.pedestrians, until_s, rng, script.entries)
+        xml = route_file(
+            place.net(), start, town.cars_per_km, town.pedestrians, until_s, rng, script.entries,
+            {start.edges[0], *script.quiet},
+        )  # fmt: skip
         return cls(place, seed, start, script, xml)
 
     def open(self) -> Simulation:
@@ -123,6 +124,30 @@ class Situation:
             )  # fmt: skip
 
 
+def _start(place: Place, scenario: str, rng: np.random.Generator) -> tuple[EgoStart, Script]:
+    """A start that allows the scenario, and its script.
+
+    Raises Rejected where none of STARTS draws does.
+    """
+    wanted, offset = SCENARIOS[scenario], network_offset(place.network_path)
+    reason = "no start with this turn, road ahead and junction"
+    for _ in range(STARTS):
+        start = ego_start(place.net(), wanted.turn, rng, wanted.ahead_m, wanted.suits)
+        if start is None:
+            break
+        try:
+            draw = Draw(place.net(), start, offset, place.ids(), place.town_map(), rng)
+            script = wanted.make(draw)
+        except Unsuitable as error:
+            reason = str(error)
+            continue
+        light = draw.first_light()
+        if wanted.green and light is not None:
+            script.events.append((1, green_at(light, start.depart_s + draw.ahead_m / 10)))
+        return start, script
+    raise Rejected(f"{place.town.name}, {scenario}: {reason}")
+
+
 def record(situation: Situation, with_follow_ups: bool = False) -> Recording:
     """A log of LOG_FRAMES frames, on demand with the second-stage scenes of one of them.
 
@@ -132,14 +157,14 @@ def record(situation: Situation, with_follow_ups: bool = False) -> Recording:
     rng = np.random.default_rng([situation.seed, 2])
     with situation.open() as simulation:
         while simulation.time_s < situation.start.depart_s - 0.5:
+            situation.script.act(simulation)
             simulation.step()
         drive = isolated(_drive, simulation, situation)
         if isinstance(drive, str):
             raise Rejected(drive)
         if np.mean(drive.track.speed_mps < STANDING_MPS) > MOST_STANDING:
             raise Rejected("the ego stands most of the time")
-        if situation.script.jaywalk is not None:
-            situation.script.jaywalk.walker = drive.walker
+        situation.script.repeat(drive.cue_steps)
         if not with_follow_ups:
             return _replay(simulation, situation, drive, None, rng)
         index = first_stage_frame(drive.track, LEAD_IN_STEPS, LOG_FRAMES, rng)
@@ -155,7 +180,7 @@ class Drive:
     track: Track
     edges: tuple[str, ...]  # of the route, as far as the log may need it
     first_step: int  # of the simulation, at state 0 of the track
-    walker: Walker | None
+    cue_steps: list[int]
 
 
 def _drive(simulation: Simulation, situation: Situation) -> Drive:
@@ -179,13 +204,16 @@ def _drive(simulation: Simulation, situation: Situation) -> Drive:
         if not edge.startswith(":") and (not edges or edges[-1] != edge):
             edges.append(edge)
     states = np.array(states)
+    if situation.script.swerve is not None:
+        states[:, :2] = situation.script.swerve.shifted(states[:, :2])
     try:
-        track = comfortable_track(states[:, :2], states[:, 2], states[:, 3], np.array(limits), np.array(room))
+        track = comfortable_track(
+            states[:, :2], states[:, 2], states[:, 3], np.array(limits), np.array(room), situation.script.manner
+        )
     except RuntimeError as error:
         raise Rejected(str(error)) from error
     last = start.edges.index(edges[-1])
-    jaywalk = situation.script.jaywalk
-    return Drive(track, start.edges[: last + 3], first_step, jaywalk.walker if jaywalk else None)
+    return Drive(track, start.edges[: last + 3], first_step, situation.script.cue_steps())
 
 
 def _room() -> float:
@@ -223,6 +251,8 @@ def _replay(
                     raise Rejected("too few other plans work")
             frames.append(simulation.frame(track.poses[k], track.velocity(k), track.acceleration(k)))
             _check(frames[-1])
+    if not situation.script.happened(frames):
+        raise Rejected("the event did not happen")
     return Recording(frames, track, roadblock_ids, first_stage, scenes)
 
 

@@ -138,6 +138,7 @@ class Simulation:
         self.offset = network_offset(network_path)
         self.ids, self.town_map, self.obstacles = ids, town_map, obstacles
         self.walkers: tuple[Walker, ...] = ()
+        self.ego_is_placed = False  # someone else than SUMO drives it
         self.time_step = 0
         self.route: Route | None = None
         self._rear: dict[str, tuple[float, float]] = {}
@@ -188,6 +189,7 @@ class Simulation:
 
     def place_ego(self, pose: Array, edge: str = "") -> None:
         """Put the ego's rear axle at `pose` (3,) at the end of the next step, wherever that is."""
+        self.ego_is_placed = True
         if EGO not in libsumo.vehicle.getIDList():
             self._restore_ego()
         front = (
@@ -221,7 +223,8 @@ class Simulation:
                 continue
             x, y = x + self.offset[0], y + self.offset[1]
             if id not in self._kinds:
-                self._kinds[id] = v.getTypeID(id), WHEEL_BASE_SHARE * v.getLength(id)
+                kind = v.getTypeID(id).split("@")[0]  # SUMO gives a vehicle whose attributes change a type of its own
+                self._kinds[id] = kind, WHEEL_BASE_SHARE * v.getLength(id)
             kind, base = self._kinds[id]
             rear = self._rear.get(id)
             if rear is None or not 0.5 * base < math.hypot(x - rear[0], y - rear[1]) < 2 * base:
