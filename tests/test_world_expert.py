@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from irlvla.world.detour import quintic
 from irlvla.world.expert import ACCELERATION, JERK, STEP_S, comfortable_track, dragged, retime
-from irlvla.world.two_stage import _quintic
 
 FREE = np.full(200, 1e3)
 
@@ -57,7 +57,7 @@ def test_the_expert_has_no_side_slip_in_a_bend() -> None:
 def test_a_quintic_meets_its_ends() -> None:
     value = np.polynomial.polynomial.polyval
     slope = np.polynomial.polynomial.polyder
-    curve = _quintic(7.0, (0.5, -0.1), (2.0, 0.3))
+    curve = quintic(7.0, (0.5, -0.1), (2.0, 0.3))
     assert value(0.0, curve) == pytest.approx(0.5) and value(7.0, curve) == pytest.approx(2.0)
     assert value(0.0, slope(curve)) == pytest.approx(-0.1) and value(7.0, slope(curve)) == pytest.approx(0.3)
     assert value(7.0, slope(slope(curve))) == pytest.approx(0.0, abs=1e-9)

@@ -16,16 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import libsumo
+import numpy as np
 
+from irlvla import HISTORY_FRAMES, PLAN_POSES
 from irlvla.progress import progress
+from irlvla.scenes.town_map import TownMap
 from irlvla.world.export import log_frames, pickled, scene_tokens, synthetic_scene, token, write_file, write_split
 from irlvla.world.geopackage import VERSION, write_index, write_map
 from irlvla.world.isolation import isolated
 from irlvla.world.ledger import Ledger, fingerprint
 from irlvla.world.network_map import Extraction, Rows
-from irlvla.world.quality import shortcoming
+from irlvla.world.quality import human_scores, shortcoming
 from irlvla.world.recording import Place, Recording, Rejected, Situation, record
 from irlvla.world.scenarios import SCENARIOS
+from irlvla.world.simulation import Agents, Frame
 from irlvla.world.town import MAP_OF_SPLIT, Town, build_network
 
 SYNTHETIC_SCENES = Path("navhard_two_stage/synthetic_scene_pickles")
@@ -80,6 +84,7 @@ def build(out: Path, seed: int, towns: Sequence[Town], workers: int) -> list[dic
     places = [Place.at(part, town) for town in towns]
     for place in places:
         place.load()  # before the processes fork, so that they share it
+    _warm_up(places[0].town_map())
     pairs = [(place, index) for place in places for index in range(place.town.logs)]
     jobs = [Job(place, index, number) for number, (place, index) in enumerate(pairs)]
     _logs(part, ledger, [job for job in jobs if ledger.read(job.log_name) is None], seed, workers)
@@ -112,6 +117,17 @@ def _town_layers(root: Path, town: Town) -> Rows:
     network = root / "sumo" / f"{town.name}.net.xml.gz"
     build_network(town, network)
     return dict(Extraction(network, town.name, town.first_fid).layers())
+
+
+def _warm_up(town_map: TownMap) -> None:
+    """Score a drive along one lane: what is loaded for it (1 s of compiled functions) is there in all forks."""
+    lane = max(town_map.lanes.values(), key=lambda lane: len(lane.centerline))
+    nobody = Agents((), (), np.zeros((0, 3)), np.zeros((0, 2)), np.zeros((0, 3)))
+    frames = [
+        Frame(500_000 * n, pose, np.zeros(2), np.zeros(2), np.array([0, 1, 0, 0]), nobody, ())
+        for n, pose in enumerate(lane.centerline[: HISTORY_FRAMES + PLAN_POSES])
+    ]
+    human_scores(log_frames("warm-up", 0, town_map.name, [lane.roadblock_id], frames), town_map)
 
 
 def _logs(root: Path, ledger: Ledger, jobs: Sequence[Job], seed: int, workers: int) -> None:

@@ -47,7 +47,7 @@ class Town:
     origin: tuple[float, float] | None  # global place of the network's origin [m]; None: as georeferenced
     first_fid: int  # feature ids of its map elements start here
     logs: int
-    groups: int = 0  # of second-stage scenes; more than logs: some logs have two
+    groups: int = 0  # of second-stage scenes: the first logs have one each
     cars_per_km: float = 14.0  # of lane
     pedestrians: int = 60
     character: str = ""  # one word
@@ -163,12 +163,12 @@ TOWNS = {
         ),
         Town(
             "fir", "test", _random(92, 20, 110, 220, 2, 13.9, "--rand.random-lanenumber", "--tls.guess"),
-            (402_000.0, 5_830_000.0), 1_000_001, 6, 9, character="organic", scenarios=(
+            (402_000.0, 5_830_000.0), 1_000_001, 9, 9, character="organic", scenarios=(
                 "cut_in", "red_light", "parked_car", "right_turn_pedestrians", "jaywalker", "unprotected_left",
             ),
         ),
         Town(
-            "ginkgo", "test", DRAWN, (405_000.0, 5_830_000.0), 2_000_001, 6, 9,
+            "ginkgo", "test", DRAWN, (405_000.0, 5_830_000.0), 2_000_001, 9, 9,
             character="roundabouts", plan=blocks(
                 (0, 170, 350), (0, 190, 370), seed=13, bend_m=16.0, roundabouts={(1, 1): 24.0, (0, 1): 16.0},
             ), scenarios=(
@@ -176,14 +176,14 @@ TOWNS = {
             ),
         ),
         Town(
-            "hazel", "test", DRAWN, (408_000.0, 5_830_000.0), 3_000_001, 6, 9,
+            "hazel", "test", DRAWN, (408_000.0, 5_830_000.0), 3_000_001, 9, 9,
             character="motorway", plan=motorway(1060, 100), scenarios=(
                 "merge", "braking_leader", "cut_in", "merge", "construction", "stopped_leader",
             ),
         ),
         Town(
             "ingolstadt", "test", _part_of("fkk_in/ingolstadt.net.xml.gz", "0,0,9999,9999"), (231_603.0, 5_402_962.0),
-            4_000_001, 8, 9, character="real", plan=INGOLSTADT_ARMS, scenarios=(
+            4_000_001, 9, 9, character="real", plan=INGOLSTADT_ARMS, scenarios=(
                 "red_light", "stopped_leader", "green_start", "braking_leader", "cut_in", "slow_leader",
                 "parked_car", "construction",
             ),
