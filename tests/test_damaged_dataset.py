@@ -1,5 +1,6 @@
 """Bad input gives one clear error that names file, token and field."""
 
+import pathlib
 import pickle
 
 import numpy as np
@@ -112,3 +113,17 @@ def test_a_damaged_second_stage_scene_is_named(tmp_path, damage, message):
     wanted = SceneFilter(num_future_frames=8, log_names=(log_name,), include_synthetic_scenes=True)
     with pytest.raises(ValueError, match=rf"{stored.name}.*{message}"):
         Dataset(tmp_path, Split("test", wanted), maps=ROOT / "maps").scene(token)
+
+
+class _Intruder:
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.trace,)
+
+
+def test_a_malicious_log_is_refused_by_name_and_nothing_of_it_runs(tmp_path):
+    with pytest.raises(ValueError, match=rf"{LOG}\.pkl: refused pickle: it names pathlib"):
+        _written(tmp_path, [_Intruder(tmp_path / "trace")])
+    assert not (tmp_path / "trace").exists()
