@@ -60,6 +60,21 @@ def draw_plan_bands(
         ax.add_collection(PatchCollection(quads, facecolor=colours[name], alpha=0.55, linewidth=0))
 
 
+def draw_contact_sheet(images: Mapping[str, NDArray[np.uint8]], columns: int = 5) -> Figure:
+    """Images of one size (H, W, 3) in rows, each with its name below."""
+    height, width = next(iter(images.values())).shape[:2]
+    rows = -(-len(images) // columns)
+    row_in = PAGE_IN / columns * height / width + 0.14
+    figure, axes = plt.subplots(rows, columns, figsize=(PAGE_IN, rows * row_in), squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, (name, image) in zip(axes.flat, images.items(), strict=False):
+        draw_saved_image(ax, image)
+        ax.set_title(name, fontsize="xx-small", y=-0.02, va="top")
+    figure.subplots_adjust(0, 0.03, 1, 1, wspace=0.02, hspace=0.02)
+    return figure
+
+
 def draw_saved_image(ax: Axes, image: NDArray[np.uint8]) -> None:
     """An image (H, W, 3) whose axes are its pixel coordinates."""
     ax.imshow(image, extent=(0, image.shape[1], image.shape[0], 0), interpolation="lanczos")

@@ -9,7 +9,8 @@ from straight_road import CAR, road_scene
 from irlvla.geometry import local_from_global
 from irlvla.scenes.perturb import draw_perturbation, perturb, starts_clear
 from irlvla.scenes.scene import Scene
-from irlvla.world.cameras import camera_from_global, clip_rings, project, render
+from irlvla.world.cameras import camera_from_global, render
+from irlvla.world.painter import clip_rings, project
 from irlvla.world.rig import RIG, camera_for_size, fit_image
 
 HEIGHT, WIDTH = 256, 704
@@ -29,6 +30,21 @@ def test_point_lands_on_the_pixel_computed_by_hand():
     camera_point = camera_from_global(ego_pose, ego_from_camera) @ point
     np.testing.assert_allclose(camera_point[:3], [-2, 1.5, 10], atol=1e-9)
     np.testing.assert_allclose(project(camera_point[:3], intrinsics), [960 - 309, 560 + 231.75], atol=1e-9)
+
+
+# Sine and cosine of 35, 55 and 70 degrees from a table: 10 m along each camera's axis, 2 m to its left, ego frame.
+AHEAD_AND_LEFT = [
+    ("CAM_F0", 11.7, 2.0), ("CAM_B0", -8.3, -2.0),
+    ("CAM_L0", 5.7975, 9.3387), ("CAM_L1", -3.5996, 8.7129), ("CAM_L2", -7.6387, 4.0975),
+    ("CAM_R0", 9.0741, -7.0444), ("CAM_R1", 0.1592, -10.0810), ("CAM_R2", -5.3444, -7.3741),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "x", "y"), AHEAD_AND_LEFT)
+def test_the_same_place_before_each_of_the_eight_cameras_is_the_same_pixel(name, x, y):
+    intrinsics, ego_from_camera = RIG[name]
+    camera_point = camera_from_global(np.zeros(3), ego_from_camera) @ [x, y, 0.0, 1.0]
+    np.testing.assert_allclose(project(camera_point[:3], intrinsics), [960 - 309, 560 + 231.75], atol=0.02)
 
 
 def test_smaller_image_keeps_the_ray_of_every_pixel():

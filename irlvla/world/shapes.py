@@ -1,10 +1,11 @@
-"""Faceted models of road users and street furniture for the painter in `cameras.py`.
+"""Faceted models of what the cameras show: their building blocks. `vehicles.py` and `furniture.py` put them together.
 
 A model is a few dozen flat faces in a unit box: x in [-0.5, 0.5] along the length, y in [-0.5, 0.5] across (left
-positive), z in [0, 1] upwards. Scaling by length, width and height gives any object of that kind. Faces are listed in
-painting order: a detail (window, lamp) comes after the face that it lies on.
+positive), z in [0, 1] upwards. Scaling by length, width and height gives any object of that kind. Faces are convex and
+listed in painting order: a detail (window, lamp) comes after the face that it lies on.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,20 +13,28 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-# Every face has CORNERS corners, counter-clockwise seen from outside; quads repeat their last one.
+# Every face has CORNERS corners, counter-clockwise seen from outside; smaller ones repeat their last one.
 CORNERS = 8
 
 # `paint` and `accent` differ from object to object; the colours of the others, RGB, hold for all.
 FIXED_COLOURS = {
-    "glass": (38, 48, 60), "tyre": (22, 22, 24), "trim": (52, 54, 58), "rear_lamp": (120, 14, 16),
-    "brake_lamp": (255, 40, 30), "head_lamp": (255, 246, 214), "plate": (226, 226, 216), "skin": (206, 158, 128),
+    "glass": (38, 48, 60), "tyre": (22, 22, 24), "rim": (128, 132, 136), "trim": (52, 54, 58),
+    "rear_lamp": (112, 14, 16), "left_indicator": (120, 66, 24),
+    "right_indicator": (120, 66, 24), "head_lamp": (250, 244, 222), "plate": (226, 226, 216),
+    "brake": (255, 36, 26), "indicator": (255, 176, 0),
+    "skin": (206, 158, 128), "hair": (64, 46, 36), "shoe": (34, 32, 34), "helmet": (236, 232, 60),
     "orange": (242, 104, 22), "white": (240, 240, 236), "red": (206, 30, 34), "yellow": (248, 200, 24),
-    "wood": (94, 70, 52), "leaves": (70, 112, 58), "leaves_light": (92, 138, 70), "signal_box": (24, 26, 28),
-    "pole": (88, 92, 96), "signal_red": (255, 24, 20), "signal_green": (20, 255, 110), "signal_off": (58, 60, 60),
+    "blue": (24, 78, 168), "wood": (94, 70, 52), "plinth": (104, 102, 100), "door": (70, 52, 44),
+    "shop_window": (92, 112, 122), "concrete": (150, 148, 144), "metal": (88, 92, 96), "lamp_glass": (236, 232, 214),
+    "signal_box": (24, 26, 28), "signal_red": (255, 24, 20), "signal_green": (20, 255, 110),
+    "signal_off": (58, 60, 60),
 }  # fmt: skip
 COLOURS = ("paint", "accent", *FIXED_COLOURS)
-LUMINOUS = ("brake_lamp", "head_lamp", "signal_red", "signal_green")  # not shaded by the sun
+LUMINOUS = ("brake", "indicator", "signal_red", "signal_green")  # not shaded by the sun
 PAINT, ACCENT = 0, 1
+
+FRONT, REAR, LEFT, RIGHT, TOP = range(5)  # faces of a block
+SIDES = (FRONT, REAR, LEFT, RIGHT)
 
 
 @dataclass(frozen=True)
@@ -36,13 +45,28 @@ class Model:
     colours: NDArray[np.int64]  # (F,) index into COLOURS
 
     def __add__(self, other: "Model") -> "Model":
-        return Model(
-            np.concatenate([self.corners, other.corners]),
-            np.concatenate([self.colours, other.colours]),
-        )
+        return joined([self, other])
+
+    def without(self, *faces: int) -> "Model":
+        """The model less the faces that nobody can see."""
+        kept = np.setdiff1d(np.arange(len(self.colours)), faces)
+        return Model(self.corners[kept], self.colours[kept])
+
+    def recoloured(self, change: dict[str, str]) -> "Model":
+        """The model with some colours changed, by name."""
+        colours = self.colours.copy()
+        for old, new in change.items():
+            colours[self.colours == COLOURS.index(old)] = COLOURS.index(new)
+        return Model(self.corners, colours)
 
 
-def _model(faces: list, colours: list[str]) -> Model:
+def joined(parts: Sequence[Model]) -> Model:
+    """One model of several, painted in the order given."""
+    return Model(np.concatenate([part.corners for part in parts]), np.concatenate([part.colours for part in parts]))
+
+
+def polygons(faces: Sequence, colours: Sequence[str]) -> Model:
+    """Faces of up to CORNERS corners each, and their colours."""
     padded = [
         np.concatenate([face, np.repeat(face[-1:], CORNERS - len(face), axis=0)]) for face in map(np.array, faces)
     ]
@@ -60,7 +84,7 @@ def frustum(bottom: tuple, top: tuple, colour: str) -> Model:
         [(x0, y0, z0), (x1, y0, z0), (u1, v0, z1), (u0, v0, z1)],
         [(u0, v0, z1), (u1, v0, z1), (u1, v1, z1), (u0, v1, z1)],
     ]
-    return _model(faces, [colour] * 5)
+    return polygons(faces, [colour] * 5)
 
 
 def box(x: tuple, y: tuple, z: tuple, colour: str) -> Model:
@@ -68,161 +92,41 @@ def box(x: tuple, y: tuple, z: tuple, colour: str) -> Model:
     return frustum((*x, *y, z[0]), (*x, *y, z[1]), colour)
 
 
-def details(block: Model, rows: list[tuple]) -> Model:
+def extruded(profile: Sequence[tuple], half_width: float, colour: str) -> Model:
+    """Block with a convex outline (x, z) as its left and right side, counter-clockwise as the right side shows it.
+
+    Faces: left, right, then one for every edge of the outline.
+    """
+    left = [(x, half_width, z) for x, z in reversed(profile)]
+    right = [(x, -half_width, z) for x, z in profile]
+    rims = [
+        [(x0, -half_width, z0), (x0, half_width, z0), (x1, half_width, z1), (x1, -half_width, z1)]
+        for (x0, z0), (x1, z1) in zip(profile, [*profile[1:], profile[0]], strict=True)
+    ]
+    return polygons([left, right, *rims], [colour] * (len(rims) + 2))
+
+
+def details(block: Model, rows: Sequence[tuple]) -> Model:
     """Quads on a block's faces: rows of (face, across, up, colour).
 
     `across` and `up` are intervals in shares of the face, from its first corner to its second and from bottom to top.
     """
-    faces = []
-    for face, (s0, s1), (t0, t1), _ in rows:
-        a, b, c, d = block.corners[face, :4]
-        point = lambda s, t: (1 - t) * ((1 - s) * a + s * b) + t * ((1 - s) * d + s * c)  # noqa: E731, B023
-        faces.append([point(s0, t0), point(s1, t0), point(s1, t1), point(s0, t1)])
-    return _model(faces, [colour for *_, colour in rows])
+    face, across, up, colours = zip(*rows, strict=True)
+    (s0, s1), (t0, t1) = np.array(across, dtype=float).T, np.array(up, dtype=float).T
+    a, b, c, d = block.corners[list(face), :4].transpose(1, 0, 2)
+
+    def point(s: Array, t: Array) -> Array:
+        s, t = s[:, None], t[:, None]
+        return (1 - t) * ((1 - s) * a + s * b) + t * ((1 - s) * d + s * c)
+
+    corners = [point(s0, t0), point(s1, t0), point(s1, t1), point(s0, t1)]
+    return polygons(np.stack(corners, axis=1), colours)
 
 
-def disc(center: tuple, radius: tuple, normal: str, colour: str) -> Model:
-    """Octagon with half axes `radius` facing `normal`: one of +x, -x, +y, -y."""
-    angle = np.arange(CORNERS) * 2 * np.pi / CORNERS + np.pi / CORNERS
-    flat, up, zero = np.cos(angle) * radius[0], np.sin(angle) * radius[1], np.zeros(CORNERS)
+def disc(center: tuple, radius: tuple, normal: str, colour: str, corners: int = CORNERS, turn_rad: float = 0) -> Model:
+    """Regular polygon with half axes `radius` facing `normal`: one of +x, -x, +y, -y."""
+    angle = (np.arange(corners) + 0.5) * 2 * np.pi / corners + turn_rad
+    flat, up, zero = np.cos(angle) * radius[0], np.sin(angle) * radius[1], np.zeros(corners)
     # The horizontal axis runs to the right of someone who looks at the face, so that corners go counter-clockwise.
     offsets = {"+x": (zero, flat, up), "-x": (zero, -flat, up), "+y": (-flat, zero, up), "-y": (flat, zero, up)}
-    return _model([np.array(center) + np.stack(offsets[normal], axis=-1)], [colour])
-
-
-def _wheels(xs: tuple, radius: tuple) -> Model:
-    sides = ((1, "+y"), (-1, "-y"))
-    parts = [disc((x, side * 0.501, radius[1]), radius, normal, "tyre") for x in xs for side, normal in sides]
-    return sum(parts[1:], parts[0])
-
-
-FRONT, REAR, LEFT, RIGHT = SIDES = range(4)  # faces of a block, in the order of `frustum`
-
-
-def car(braking: bool) -> Model:
-    """Saloon or estate car."""
-    lamp = "brake_lamp" if braking else "rear_lamp"
-    body = frustum((-0.5, 0.5, -0.5, 0.5, 0.16), (-0.49, 0.48, -0.48, 0.48, 0.60), "paint")
-    on_body = [
-        (REAR, (0.03, 0.23), (0.55, 0.88), lamp),
-        (REAR, (0.77, 0.97), (0.55, 0.88), lamp),
-        (REAR, (0.36, 0.64), (0.32, 0.56), "plate"),
-        (REAR, (0, 1), (0, 0.18), "trim"),
-        (FRONT, (0.04, 0.22), (0.50, 0.80), "head_lamp"),
-        (FRONT, (0.78, 0.96), (0.50, 0.80), "head_lamp"),
-        (FRONT, (0.28, 0.72), (0.30, 0.62), "trim"),
-        (FRONT, (0, 1), (0, 0.18), "trim"),
-    ]
-    cabin = frustum((-0.44, 0.24, -0.46, 0.46, 0.60), (-0.34, 0.08, -0.37, 0.37, 1.0), "paint")
-    on_cabin = [
-        (FRONT, (0.05, 0.95), (0.06, 0.92), "glass"),
-        (REAR, (0.08, 0.92), (0.14, 0.88), "glass"),
-        (LEFT, (0.08, 0.48), (0.10, 0.84), "glass"),
-        (LEFT, (0.54, 0.92), (0.10, 0.84), "glass"),
-        (RIGHT, (0.08, 0.46), (0.10, 0.84), "glass"),
-        (RIGHT, (0.52, 0.92), (0.10, 0.84), "glass"),
-    ]
-    wheels = _wheels((-0.30, 0.30), (0.072, 0.20))
-    return body + details(body, on_body) + wheels + cabin + details(cabin, on_cabin)
-
-
-def truck(braking: bool) -> Model:
-    """Van, lorry or bus: a box with a window band."""
-    lamp = "brake_lamp" if braking else "rear_lamp"
-    body = frustum((-0.5, 0.5, -0.5, 0.5, 0.12), (-0.5, 0.49, -0.49, 0.49, 1.0), "paint")
-    on_body = [
-        (REAR, (0.03, 0.17), (0.10, 0.30), lamp),
-        (REAR, (0.83, 0.97), (0.10, 0.30), lamp),
-        (REAR, (0.12, 0.88), (0.52, 0.88), "glass"),
-        (REAR, (0, 1), (0, 0.06), "trim"),
-        (FRONT, (0.06, 0.94), (0.42, 0.88), "glass"),
-        (FRONT, (0.04, 0.20), (0.10, 0.24), "head_lamp"),
-        (FRONT, (0.80, 0.96), (0.10, 0.24), "head_lamp"),
-        (LEFT, (0.03, 0.24), (0.50, 0.86), "glass"),
-        (RIGHT, (0.76, 0.97), (0.50, 0.86), "glass"),
-        (LEFT, (0.27, 0.97), (0.62, 0.86), "accent"),
-        (RIGHT, (0.03, 0.73), (0.62, 0.86), "accent"),
-    ]
-    return body + details(body, on_body) + _wheels((-0.32, 0.34), (0.06, 0.17))
-
-
-def pedestrian() -> Model:
-    legs = box((-0.2, 0.2), (-0.26, 0.26), (0, 0.46), "accent")
-    trunk = frustum((-0.25, 0.25, -0.34, 0.34, 0.44), (-0.22, 0.22, -0.40, 0.40, 0.83), "paint")
-    head = box((-0.17, 0.17), (-0.17, 0.17), (0.85, 1.0), "skin")
-    return legs + trunk + head
-
-
-def bicycle() -> Model:
-    """Bicycle with its rider."""
-    rings = [("tyre", 0.02, 0.19), ("pole", 0.04, 0.15)]
-    wheels = [
-        disc((x, side * y, 0.19), (radius, radius), f"{'+' if side > 0 else '-'}y", colour)
-        for colour, y, radius in rings
-        for x in (-0.3, 0.3)
-        for side in (1, -1)
-    ]
-    frame = box((-0.26, 0.26), (-0.05, 0.05), (0.22, 0.42), "accent")
-    legs = box((-0.1, 0.1), (-0.3, 0.3), (0.25, 0.52), "trim")
-    trunk = frustum((-0.14, 0.06, -0.34, 0.34, 0.50), (-0.04, 0.12, -0.42, 0.42, 0.86), "paint")
-    head = box((0.0, 0.14), (-0.17, 0.17), (0.87, 1.0), "skin")
-    return sum(wheels, frame) + legs + trunk + head
-
-
-def traffic_cone() -> Model:
-    def rectangle(z: float) -> tuple:
-        half = 0.38 * (1 - z) + 0.06 * z
-        return -half, half, -half, half, z
-
-    foot = box((-0.5, 0.5), (-0.5, 0.5), (0, 0.06), "trim")
-    bands = ((0.06, 0.38, "orange"), (0.38, 0.66, "white"), (0.66, 1.0, "orange"))
-    return sum((frustum(rectangle(low), rectangle(high), colour) for low, high, colour in bands), foot)
-
-
-def barrier() -> Model:
-    """Board with red and white stripes on every side."""
-    board = box((-0.5, 0.5), (-0.5, 0.5), (0, 1), "white")
-    stripes = [(face, (s, s + 0.125), (0.1, 0.9), "red") for face in SIDES for s in (0.0, 0.25, 0.5, 0.75)]
-    return board + details(board, stripes)
-
-
-def construction_sign() -> Model:
-    pole = box((-0.08, 0.08), (-0.06, 0.06), (0, 0.5), "pole")
-    board = box((-0.1, 0.1), (-0.5, 0.5), (0.45, 1.0), "orange")
-    return pole + board + details(board, [(face, (0.3, 0.7), (0.25, 0.75), "trim") for face in (FRONT, REAR)])
-
-
-def crate() -> Model:
-    body = box((-0.5, 0.5), (-0.5, 0.5), (0, 1), "paint")
-    return body + details(body, [(face, (0.1, 0.9), (0.1, 0.9), "accent") for face in SIDES])
-
-
-def building() -> Model:
-    """Four floors; windows are bands cut by piers of the wall's colour."""
-    wall = box((-0.5, 0.5), (-0.5, 0.5), (0, 1), "paint")
-    bands = [(face, (0.05, 0.95), (z, z + 0.12), "accent") for face in SIDES for z in (0.08, 0.32, 0.56, 0.80)]
-    piers = [(face, (s, s + 0.08), (0.06, 0.94), "paint") for face in SIDES for s in (0.16, 0.36, 0.56, 0.76)]
-    return wall + details(wall, bands + piers)
-
-
-def tree() -> Model:
-    trunk = box((-0.06, 0.06), (-0.06, 0.06), (0, 0.4), "wood")
-    crown = frustum((-0.30, 0.30, -0.30, 0.30, 0.30), (-0.5, 0.5, -0.5, 0.5, 0.55), "leaves")
-    return trunk + crown + frustum((-0.5, 0.5, -0.5, 0.5, 0.55), (-0.22, 0.22, -0.22, 0.22, 1.0), "leaves_light")
-
-
-def signal_head(lit: str) -> Model:
-    """Two lamps, facing +x: red above green; `lit` is "red", "green" or, seen past its visors, "none"."""
-    housing = box((-0.5, 0.5), (-0.5, 0.5), (0, 1), "signal_box")
-    upper = disc((0.51, 0, 0.74), (0.42, 0.21), "+x", "signal_red" if lit == "red" else "signal_off")
-    lower = disc((0.51, 0, 0.26), (0.42, 0.21), "+x", "signal_green" if lit == "green" else "signal_off")
-    return housing + upper + lower
-
-
-MODELS: dict[str, Model] = {
-    "car": car(False), "car_braking": car(True), "truck": truck(False), "truck_braking": truck(True),
-    "pedestrian": pedestrian(), "bicycle": bicycle(), "traffic_cone": traffic_cone(), "barrier": barrier(),
-    "czone_sign": construction_sign(), "generic_object": crate(), "building": building(), "tree": tree(),
-    **{f"signal_{lit}": signal_head(lit) for lit in ("red", "green", "none")},
-    "pole": box((-0.5, 0.5), (-0.5, 0.5), (0, 1), "pole"),
-}  # fmt: skip
+    return polygons([np.array(center) + np.stack(offsets[normal], axis=-1)], [colour])

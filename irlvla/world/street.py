@@ -1,7 +1,7 @@
-"""What stands and lies still around a place: painted ground, buildings, trees, signal heads. All in the global frame.
+"""What stands and lies still around a place: painted ground, signal heads, and what is beside the road.
 
-The map gives lanes and areas; lane markings, zebra stripes, stop bars, the far-side signal heads and the surroundings
-are derived from it here. Results are cached by place, since consecutive frames of a log share them.
+The map gives lanes and areas; lane markings, zebra stripes, stop bars and the far-side signal heads are derived from
+it here, all in the global frame. Results are cached by place, since consecutive frames of a log share them.
 """
 
 import math
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from irlvla.geometry import box_corners, rotate, wrap_angle
 from irlvla.scenes.town_map import Lane, TownMap
+from irlvla.world.painter import Rings
+from irlvla.world.roadside import half_width_m, shade_of, surroundings
+from irlvla.world.things import Things, join, select
 
 Array = NDArray[np.float64]
 
@@ -23,42 +26,22 @@ MARKING_WIDTH_M = 0.15
 DASH_M, DASH_PERIOD_M = 3.0, 7.5
 STRIPE_M, STRIPE_PERIOD_M = 0.5, 1.1  # of zebra crossings
 STOP_BAR_M = 0.5
-CELL_M = 20.0  # of the grid on which buildings and trees are tried
 TURN_RAD = np.deg2rad(35)  # a connector that bends more gets a signal head of its own
 SIGNAL_HEIGHT_M = 3.6  # lower edge of a signal head
 SIGNAL_SIZE_M = (0.3, 1.1, 2.2)  # larger than life, to be legible in images a hundred pixels high
 
-GROUND_LAYERS = ("walkway", "curb", "road", "carpark", "crosswalk", "marking")  # in painting order
+GROUND_LAYERS = ("shade", "walkway", "curb", "road", "carpark", "crosswalk", "marking")  # in painting order
 
 
-@dataclass(frozen=True)
-class Rings:
-    """R closed rings with M points in all; filled together by the even-odd rule, so that holes are rings as well."""
-
-    xy: Array  # (M, 2)
-    offsets: NDArray[np.int64]  # (R + 1,)
-
-
-@dataclass(frozen=True, eq=False)  # hashed by identity: the camera caches the faces of scenery
-class Things:
-    """n objects made of models of `shapes.MODELS`."""
-
-    models: tuple[str, ...]
-    poses: Array  # (n, 3) x, y of the middle, heading
-    bottom_m: Array  # (n,) height of the lower side above the road
-    size_m: Array  # (n, 3) length, width, height
-    paint: Array  # (n, 3) RGB
-    accent: Array  # (n, 3) RGB
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed by identity
 class Street:
     """Everything still within RADIUS_M of a tile's middle. S signal heads; `scenery` excludes them."""
 
-    ground: dict[str, Rings]  # by name of GROUND_LAYERS
+    ground: Rings  # layers are indices into GROUND_LAYERS
     scenery: Things
     signal_poses: Array  # (S, 3) of heads; the heading is the way a head faces
     signal_connectors: tuple[str, ...]  # (S,) lane connector whose light a head shows
+    signal_turns: tuple[str, ...]  # (S,) left, straight or right: what a head is for
 
 
 def street_near(town_map: TownMap, xy: Array) -> Street:
@@ -69,39 +52,49 @@ def street_near(town_map: TownMap, xy: Array) -> Street:
 @lru_cache(maxsize=64)
 def _street_of_tile(town_map: TownMap, column: int, row: int) -> Street:
     middle = (np.array([column, row]) + 0.5) * TILE_M
-    signals, connectors, supports = _signals(town_map)
-    seen = np.flatnonzero(np.linalg.norm(signals[:, :2] - middle, axis=1) < RADIUS_M)
+    poses, heads, supports = _signals(town_map)
+    seen = np.flatnonzero(np.linalg.norm(poses[:, :2] - middle, axis=1) < RADIUS_M)
     supported = np.linalg.norm(supports.poses[:, :2] - middle, axis=1) < RADIUS_M
-    scenery = join(_surroundings(town_map, middle), select(supports, supported))
-    return Street(_ground(town_map, middle), scenery, signals[seen], tuple(connectors[i] for i in seen))
+    beside = surroundings(town_map, middle, RADIUS_M)
+    connectors, turns = (tuple(heads[i][k] for i in seen) for k in (0, 1))
+    ground = _ground(town_map, middle, shade_of(beside))
+    return Street(ground, join(beside, select(supports, supported)), poses[seen], connectors, turns)
 
 
 def _near(town_map: TownMap, layer: str, middle: Array) -> NDArray[np.object_]:
     return town_map.layers[layer].polygons[town_map.layers[layer].near(middle, RADIUS_M)]
 
 
-def _ground(town_map: TownMap, middle: Array) -> dict[str, Rings]:
+def _ground(town_map: TownMap, middle: Array, shade: NDArray[np.object_]) -> Rings:
     roads = [_near(town_map, layer, middle) for layer in ("ROADBLOCK", "INTERSECTION", "GENERIC_DRIVABLE")]
     lanes = town_map.layers["LANE"]
-    lanes_near = [town_map.lanes[lanes.ids[i]] for i in lanes.near(middle, RADIUS_M)]
     road = shapely.simplify(shapely.union_all(np.concatenate(roads), grid_size=0.01), 0.05)
     areas = {
-        "walkway": shapely.union_all(_near(town_map, "WALKWAY", middle)),
+        "shade": shapely.disjoint_subset_union_all(shade),
+        "walkway": shapely.disjoint_subset_union_all(_near(town_map, "WALKWAY", middle)),
         "curb": shapely.buffer(road, 0.25, quad_segs=2),
         "road": road,
-        "carpark": shapely.union_all(_near(town_map, "CARPARK_AREA", middle)),
-        "crosswalk": shapely.union_all([s for area in _near(town_map, "CROSSWALK", middle) for s in _stripes(area)]),
-        "marking": shapely.union_all([m for lane in lanes_near for m in _markings(town_map, lane)]),
+        "carpark": shapely.disjoint_subset_union_all(_near(town_map, "CARPARK_AREA", middle)),
+        "crosswalk": shapely.disjoint_subset_union_all(
+            [s for area in _near(town_map, "CROSSWALK", middle) for s in _stripes(area)]
+        ),
+        "marking": shapely.disjoint_subset_union_all(
+            [paint for i in lanes.near(middle, RADIUS_M) for paint in _markings(town_map, lanes.ids[i])]
+        ),
     }
     window = (*(middle - RADIUS_M), *(middle + RADIUS_M))
-    return {name: _rings(shapely.clip_by_rect(areas[name], *window)) for name in GROUND_LAYERS}
+    return _rings([shapely.clip_by_rect(areas[name], *window) for name in GROUND_LAYERS])
 
 
-def _rings(area: shapely.Geometry) -> Rings:
-    polygons = [part for part in shapely.get_parts(area) if part.geom_type == "Polygon"]
-    rings = [shapely.get_coordinates(ring)[:-1] for ring in shapely.get_rings(polygons)]
+def _rings(areas: list[shapely.Geometry]) -> Rings:
+    """Outlines and holes of one area a layer."""
+    rings, layer = [], []
+    for index, area in enumerate(areas):
+        found = shapely.get_rings([part for part in shapely.get_parts(area) if part.geom_type == "Polygon"])
+        rings += [shapely.get_coordinates(ring)[:-1] for ring in found]
+        layer += [index] * len(found)
     counts = [len(ring) for ring in rings]
-    return Rings(np.concatenate([np.zeros((0, 2)), *rings]), np.cumsum([0, *counts]))
+    return Rings(np.concatenate([np.zeros((0, 2)), *rings]), np.cumsum([0, *counts]), np.array(layer, dtype=int))
 
 
 def _stripes(area: shapely.Polygon) -> list[shapely.Polygon]:
@@ -118,11 +111,6 @@ def _stripes(area: shapely.Polygon) -> list[shapely.Polygon]:
     return list(shapely.polygons(corners[0] + starts[:, None] + bar))
 
 
-def _half_width(lane: Lane) -> float:
-    points = shapely.points(lane.centerline[:, :2])
-    return float(np.median(shapely.distance(points, shapely.boundary(lane.polygon))))
-
-
 def _ribbons(line: Array, lateral_m: float, stations: Array) -> list[shapely.Polygon]:
     """Strips of paint at `lateral_m` left of a line (P, 3); `stations` (n, k) are arc lengths along each strip."""
     distance = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line[:, :2], axis=0), axis=1))])
@@ -133,10 +121,12 @@ def _ribbons(line: Array, lateral_m: float, stations: Array) -> list[shapely.Pol
     return [strip for strip in shapely.polygons(np.concatenate([near, far[:, ::-1]], axis=1)) if strip.is_valid]
 
 
-def _markings(town_map: TownMap, lane: Lane) -> list[shapely.Polygon]:
+@lru_cache(maxsize=1024)  # a lane is near several tiles
+def _markings(town_map: TownMap, lane_id: str) -> list[shapely.Polygon]:
     """Paint of one lane: left line (dashed beside a lane of the same direction), the road's right edge, stop bar."""
+    lane = town_map.lanes[lane_id]
     siblings = town_map.roadblock_lanes[lane.roadblock_id]
-    half_width = _half_width(lane)
+    half_width = half_width_m(lane)
     length = np.linalg.norm(np.diff(lane.centerline[:, :2], axis=0), axis=1).sum()
     solid = np.linspace(0, length, max(2, math.ceil(length / 4)))[None]
     dashes = np.arange(0.5, length - DASH_M, DASH_PERIOD_M)[:, None] + np.array([0, DASH_M / 2, DASH_M])
@@ -157,30 +147,30 @@ def _markings(town_map: TownMap, lane: Lane) -> list[shapely.Polygon]:
 
 
 @lru_cache(maxsize=8)
-def _signals(town_map: TownMap) -> tuple[Array, tuple[str, ...], Things]:
+def _signals(town_map: TownMap) -> tuple[Array, tuple[tuple[str, str], ...], Things]:
     """Signal heads of a map, each beyond the junction in line with the lane that it governs, and their supports.
 
-    A head hangs as far on as the farthest connector of its approach reaches. Several heads of one lane (left,
-    straight, right) hang side by side.
+    A head is (lane connector, turn that it is for). It hangs as far on as the farthest connector of its approach
+    reaches. Several heads of one lane (left, straight, right) hang side by side.
     """
-    poses, connectors, posts, arms = [], [], [], []
+    poses, heads, posts, arms = [], [], [], []
     for lanes in _signalled_approaches(town_map).values():
         heading = lanes[0].centerline[0, 2]
         reach = [_in_frame(lane.centerline[0], lane.centerline[-1, :2])[0] for lane in lanes]
         depth_m = max(max(reach), 8.0) + 1.0
         row = []
         for group in _heads_by_lane(lanes):
-            for index, lane in enumerate(group):
+            for index, (kind, lane) in enumerate(group.items()):
                 left = ((len(group) - 1) / 2 - index) * (SIGNAL_SIZE_M[1] + 0.15)
                 row.append(lane.centerline[0, :2] + rotate(np.array([depth_m, left]), np.array(heading)))
-                connectors.append(lane.id)
+                heads.append((lane.id, kind))
         poses += [(*xy, heading + np.pi) for xy in row]
         lateral = [_in_frame(np.array([*row[0], heading]), xy)[1] for xy in row]
         right, left = min(lateral) - 3.0, max(lateral)
         behind = rotate(np.array([[0.3, right], [0.3, (left + right) / 2]]), np.array(heading)) + row[0]
         posts.append((*behind[0], heading))
         arms.append((*behind[1], heading, left - right))
-    return np.array(poses).reshape(-1, 3), tuple(connectors), _supports(posts, arms)
+    return np.array(poses).reshape(-1, 3), tuple(heads), _supports(posts, arms)
 
 
 def _signalled_approaches(town_map: TownMap) -> dict[str, list[Lane]]:
@@ -192,14 +182,16 @@ def _signalled_approaches(town_map: TownMap) -> dict[str, list[Lane]]:
     return approaches
 
 
-def _heads_by_lane(connectors: list[Lane]) -> list[list[Lane]]:
+def _heads_by_lane(connectors: list[Lane]) -> list[dict[str, Lane]]:
     """For each incoming lane one connector per kind of turn, left turns first: these get a signal head."""
-    by_lane: dict[str, dict[int, Lane]] = {}
+    by_lane: dict[str, dict[str, Lane]] = {}
     for connector in connectors:
         turn = wrap_angle(connector.centerline[-1, 2] - connector.centerline[0, 2])
-        kind = -int(np.sign(turn) * (abs(turn) > TURN_RAD))
+        kind = "straight" if abs(turn) <= TURN_RAD else "left" if turn > 0 else "right"
         by_lane.setdefault(connector.predecessors[0], {}).setdefault(kind, connector)
-    return [[heads[kind] for kind in sorted(heads)] for heads in by_lane.values()]
+    return [
+        {kind: heads[kind] for kind in ("left", "straight", "right") if kind in heads} for heads in by_lane.values()
+    ]
 
 
 def _in_frame(pose: Array, xy: Array) -> Array:
@@ -213,56 +205,10 @@ def _supports(posts: list, arms: list) -> Things:
     arm_size = np.stack([np.full(len(arms), 0.12), arms[:, 3], np.full(len(arms), 0.15)], axis=-1)
     n = len(posts) + len(arms)
     return Things(
-        models=("pole",) * n,
+        models=("post",) * n,
         poses=np.concatenate([posts, arms[:, :3]]),
         bottom_m=np.concatenate([np.zeros(len(posts)), np.full(len(arms), top - 0.15)]),
         size_m=np.concatenate([post_size, arm_size]),
         paint=np.zeros((n, 3)),
         accent=np.zeros((n, 3)),
     )
-
-
-def _surroundings(town_map: TownMap, middle: Array) -> Things:
-    """Buildings and trees beside the roads. What stands in a cell of the grid depends on the cell alone."""
-    first, last = np.floor((middle - RADIUS_M) / CELL_M).astype(int), np.floor((middle + RADIUS_M) / CELL_M).astype(int)
-    cells = [(i, j) for i in range(first[0], last[0] + 1) for j in range(first[1], last[1] + 1)]
-    draws = np.array([np.random.default_rng((i & 0xFFFFFFFF, j & 0xFFFFFFFF)).random(10) for i, j in cells])
-    xy = (np.array(cells) + 0.5 + 0.2 * (draws[:, :2] - 0.5)) * CELL_M
-    is_building = draws[:, 2] < 0.55
-    spread = draws[:, 3:6]
-    size = np.where(is_building[:, None], [9, 9, 7] + spread * [6, 5, 14], [3.5, 3.5, 4.5] + spread * [2, 2, 3])
-    size[~is_building, 1] = size[~is_building, 0]
-    poses = np.concatenate([xy, _road_heading(town_map, xy)[:, None]], axis=1)
-    footprints = shapely.polygons(box_corners(poses, size[:, 0], size[:, 1]))
-    free = np.ones(len(cells), dtype=bool)
-    for layer in ("ROADBLOCK", "INTERSECTION", "GENERIC_DRIVABLE", "CARPARK_AREA", "WALKWAY", "CROSSWALK"):
-        free[town_map.layers[layer].tree.query(footprints, predicate="dwithin", distance=1.5)[0]] = False
-    beside = town_map.layers["ROADBLOCK"].tree.query(footprints, predicate="dwithin", distance=45.0)[0]
-    free &= np.isin(np.arange(len(cells)), beside)
-    wall = np.array([[176, 148, 122], [150, 108, 90], [196, 190, 178], [128, 132, 140], [206, 188, 150], [122, 92, 84]])
-    paint = wall[(draws[:, 6] * len(wall)).astype(int)] + 24 * (draws[:, 7:10] - 0.5)
-    accent = np.stack([58 + 30 * draws[:, 7], 70 + 30 * draws[:, 7], 88 + 30 * draws[:, 7]], axis=-1)
-    models = tuple("building" if b else "tree" for b in is_building)
-    return select(Things(models, poses, np.zeros(len(cells)), size, paint, accent), free)
-
-
-def _road_heading(town_map: TownMap, xy: Array) -> Array:
-    """Heading (n,) of the lane nearest to each point, for buildings to face the road."""
-    layer = town_map.layers["LANE"]
-    points, lanes = layer.tree.query_nearest(shapely.points(xy), all_matches=False)
-    heading = np.zeros(len(xy))
-    for point, index in zip(points, lanes, strict=True):
-        line = town_map.lanes[layer.ids[index]].centerline
-        heading[point] = line[np.argmin(np.linalg.norm(line[:, :2] - xy[point], axis=1)), 2]
-    return heading
-
-
-def select(things: Things, mask: NDArray[np.bool_]) -> Things:
-    models = tuple(name for name, keep in zip(things.models, mask, strict=True) if keep)
-    columns = (things.poses, things.bottom_m, things.size_m, things.paint, things.accent)
-    return Things(models, *(column[mask] for column in columns))
-
-
-def join(a: Things, b: Things) -> Things:
-    columns = ("poses", "bottom_m", "size_m", "paint", "accent")
-    return Things(a.models + b.models, *(np.concatenate([getattr(a, c), getattr(b, c)]) for c in columns))
