@@ -42,10 +42,10 @@ def brakes_for(frames: Sequence[Frame], id: str) -> bool:
 
 
 def cuts_in(frames: Sequence[Frame], id: str) -> bool:
-    """Whether an agent comes from the next lane to less than 15 m ahead of the ego."""
+    """Whether an agent comes from the next lane to less than 18 m ahead of the ego."""
     rows = [(gap, abs(y)) for _, gap, y, _ in seen(frames, id)]
     beside = [i for i, (gap, y) in enumerate(rows) if y > 2.2]
-    before = [i for i, (gap, y) in enumerate(rows) if y < 1.0 and 0 < gap < 15]
+    before = [i for i, (gap, y) in enumerate(rows) if y < 1.2 and 0 < gap < 18]
     return bool(beside and before) and beside[0] < before[-1]
 
 

@@ -37,7 +37,7 @@ class Manner:
 ACCELERATION = (-3.0, 1.8)  # [m/s2], well inside EPDMS' -4.05 ... 2.40
 JERK = 2.4  # [m/s3]; EPDMS allows 4.13
 CALM = Manner(ACCELERATION, JERK)
-BRISK = Manner((-3.0, 3.4), 4.5)  # a few starts and stops leave them, so that every command occurs
+BRISK = Manner((-3.0, 3.0), 4.0)  # a few starts and stops leave them, so that every command occurs
 HARD = Manner((-6.0, 1.8), 9.0)
 
 

@@ -18,9 +18,10 @@ def red_light(draw: Draw) -> Script:
     """The light is red when the ego comes, and turns green after a while."""
     light = _light(draw)
     connector = _connector(draw, light)
-    green_s = draw.start.depart_s + draw.rng.uniform(13.0, 15.5)
+    green_s = draw.start.depart_s + draw.distance_m(light) / 8.0 + draw.rng.uniform(6.0, 8.0)
     return Script(
         events=[(1, green_at(light, green_s))],
+        quiet=draw.before(light),
         happened=lambda frames: stands_at_red(frames, connector).sum() >= 3,
     )
 
@@ -36,7 +37,9 @@ def green_start(draw: Draw) -> Script:
         return len(stands) > 1 and speeds(frames)[stands[-1] :].max() > 5.0
 
     cue = Cue(lambda: True, ego=lambda: libsumo.vehicle.setAccel(EGO, 5.0))
-    return Script(events=[(1, green_at(light, green_s))], cues=[cue], manner=BRISK, happened=happened)
+    return Script(
+        events=[(1, green_at(light, green_s))], cues=[cue], manner=BRISK, quiet=draw.before(light), happened=happened
+    )
 
 
 def _light(draw: Draw) -> "sumolib.net.connection.Connection":

@@ -34,7 +34,8 @@ STARTS = 30  # drawn for one situation
 MIN_GAP_M = 2.0  # between bumpers
 CLEARANCE_M = 0.05
 STOP_LINE_GAP_M = 0.7
-STANDING_MPS, MOST_STANDING = 0.2, 0.45
+STANDING_ROOM_M = 0.5  # ahead of where SUMO's own driver waits, for whatever reason
+STANDING_MPS, MOST_STANDING = 0.2, 0.5
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def _start(place: Place, scenario: str, rng: np.random.Generator) -> tuple[EgoSt
             continue
         light = draw.first_light()
         if wanted.green and light is not None:
-            script.events.append((1, green_at(light, start.depart_s + draw.ahead_m / 10)))
+            script.events.append((1, green_at(light, start.depart_s + draw.distance_m(light) / 20)))
         return start, script
     raise Rejected(f"{place.town.name}, {scenario}: {reason}")
 
@@ -218,7 +219,7 @@ def _drive(simulation: Simulation, situation: Situation) -> Drive:
 
 def _room() -> float:
     """How far ahead of its place the ego could be without touching its leader or a red light's stop line [m]."""
-    room = [50.0]
+    room = [50.0 if libsumo.vehicle.getSpeed(EGO) > STANDING_MPS else STANDING_ROOM_M]
     leader = libsumo.vehicle.getLeader(EGO, 60.0)
     if leader and leader[0]:
         room.append(leader[1] + libsumo.vehicle.getMinGap(EGO) - MIN_GAP_M)

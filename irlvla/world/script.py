@@ -157,6 +157,14 @@ class Draw:
                 return min(found, key=lambda c: abs(c.getFromLane().getIndex() - self.start.lane))
         return None
 
+    def before(self, way: "sumolib.net.connection.Connection") -> tuple[str, ...]:
+        """Edges of the ego's route up to a way through a junction."""
+        return self.start.edges[: self.start.edges.index(way.getFrom().getID()) + 1]
+
+    def distance_m(self, way: "sumolib.net.connection.Connection") -> float:
+        """Road from the ego's start to a way through a junction."""
+        return sum(self.net.getEdge(id).getLength() for id in self.before(way)) - self.start.position_m
+
     def lane_beside(self) -> int:
         """Index of a lane next to the ego's from which its route goes on as well."""
         beside = [lane for lane in self.car_lanes if abs(lane.getIndex() - self.start.lane) == 1]

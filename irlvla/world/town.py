@@ -110,7 +110,7 @@ TOWNS = {
             "aspen", "train", GRID, (402_000.0, 5_809_000.0), 2_000_001, 12,
             character="grid", scenarios=(
                 "green_start", "cut_in", "right_turn_pedestrians", "parked_car", "jaywalker", "red_light",
-                "unprotected_left", "stopped_leader", "construction", "crosswalk_pedestrian", "braking_leader",
+                "unprotected_left", "stopped_leader", "construction", "green_start", "braking_leader",
                 "cyclist",
             ),
         ),
@@ -143,7 +143,7 @@ TOWNS = {
         Town(
             "larch", "train", DRAWN, (414_000.0, 5_809_000.0), 6_000_001, 11,
             character="motorway", plan=motorway(1000, 85), scenarios=(
-                "merge", "cut_in", "slow_leader", "merge", "braking_leader", "parked_car", "merge", "green_start",
+                "merge", "cut_in", "slow_leader", "merge", "braking_leader", "parked_car", "merge", "stopped_leader",
                 "construction",
             ),
         ),
