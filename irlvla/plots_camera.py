@@ -1,6 +1,6 @@
 """Camera images with what is known about the scene drawn into them, and the view from above beside them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -60,18 +60,19 @@ def draw_plan_bands(
         ax.add_collection(PatchCollection(quads, facecolor=colours[name], alpha=0.55, linewidth=0))
 
 
-def draw_contact_sheet(images: Mapping[str, NDArray[np.uint8]], columns: int = 5) -> Figure:
-    """Images of one size (H, W, 3) in rows, each with its name below."""
-    height, width = next(iter(images.values())).shape[:2]
+def draw_contact_sheet(images: Sequence[tuple[str, NDArray[np.uint8]]], columns: int = 5) -> Figure:
+    """Named images of one size (H, W, 3) in rows, each with its name below."""
+    height, width = images[0][1].shape[:2]
     rows = -(-len(images) // columns)
-    row_in = PAGE_IN / columns * height / width + 0.14
+    row_in = PAGE_IN / columns * height / width + 0.16
     figure, axes = plt.subplots(rows, columns, figsize=(PAGE_IN, rows * row_in), squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
-    for ax, (name, image) in zip(axes.flat, images.items(), strict=False):
+        ax.set_anchor("N")
+    for ax, (name, image) in zip(axes.flat, images, strict=False):
         draw_saved_image(ax, image)
-        ax.set_title(name, fontsize="xx-small", y=-0.02, va="top")
-    figure.subplots_adjust(0, 0.03, 1, 1, wspace=0.02, hspace=0.02)
+        ax.text(width / 2, height * 1.04, name, fontsize="xx-small", ha="center", va="top")
+    figure.subplots_adjust(0, 0, 1, 1, wspace=0.02, hspace=0)
     return figure
 
 

@@ -12,7 +12,7 @@ from straight_road import CAR, road_scene
 from test_cameras import HEIGHT, WIDTH, changed
 
 from irlvla.plots import draw_bev, draw_curves, plan_colours, save_figure, set_style
-from irlvla.plots_camera import draw_camera, draw_scene, wire_box
+from irlvla.plots_camera import draw_camera, draw_contact_sheet, draw_scene, wire_box
 from irlvla.world.cameras import render
 from irlvla.world.rig import camera_for_size
 
@@ -78,3 +78,11 @@ def test_equal_figures_are_equal_bytes(tmp_path):
         save_figure(draw_scene(images, scene, {"human": scene.human_plan()}), tmp_path / name, ("png", "pdf"))
     for suffix in ("png", "pdf"):
         assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+def test_a_contact_sheet_shows_every_image_with_its_name():
+    images = [(f"scene {i}", np.full((32, 88, 3), 20 * i, np.uint8)) for i in range(7)]
+    figure = draw_contact_sheet(images, columns=5)
+    names = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert names == [name for name, _ in images]
+    assert [int(ax.images[0].get_array().mean()) for ax in figure.axes[:7]] == [20 * i for i in range(7)]
