@@ -9,10 +9,11 @@ import shapely
 from navsim_tiny import ROOT, STAGES, context, dataset
 from straight_road import CAR, road_scene
 
+from irlvla import vehicle
 from irlvla.epdms.build import scoring_context
 from irlvla.epdms.context import ScoringContext
 from irlvla.epdms.path import Path
-from irlvla.epdms.pdm_closed import MAX_DECELERATION_MPS2, idm_acceleration
+from irlvla.epdms.pdm_closed import MAX_DECELERATION_MPS2, Surroundings, idm_acceleration, leaders_of
 from irlvla.epdms.route import find_route
 from irlvla.geometry import global_from_local, wrap_angle
 from irlvla.scenes.town_map import LAYERS, Lane, Layer, TownMap
@@ -240,3 +241,14 @@ def test_reference_answers_are_complete():
     for stage in STAGES:
         with np.load(ROOT / "official" / f"{stage}_stage_reference.npz") as answers:
             assert set(answers["tokens"]) == set(navsim_tiny.dataset(stage).tokens)
+
+
+def test_a_proposal_with_nothing_ahead_sees_the_paths_end_move_like_the_leader_of_the_proposal_before():
+    """The official planner's one entry for all proposals of a path, by hand; a red light has no speed to write."""
+    box = np.full((1, 2), shapely.box(0, 0, 1, 1), dtype=object)
+    car_and_light = Surroundings(box, np.array([5.0, 0.0]), np.zeros(2), np.array([False, True]))
+    gap_m = np.array([[np.inf, np.inf], [10.0, np.inf], [np.inf, np.inf], [20.0, 3.0]])
+    end, half = 100.0, vehicle.LENGTH_M / 2
+    expected = [[end, 0.0, half], [12.0, 5.0, half], [end, 5.0, half], [7.0, 5.0, half]]
+    found = leaders_of(end, np.array([1.0, 2.0, 3.0, 4.0]), np.zeros(4), gap_m, car_and_light, np.array([0, 1]))
+    np.testing.assert_allclose(found, expected)

@@ -78,6 +78,7 @@ class Surroundings:
     polygons: NDArray[np.object_]  # (FORECAST_STEPS, O)
     speed_mps: Array  # (O,) zero for static objects and lights
     heading: Array  # (O,)
+    is_light: NDArray[np.bool_]  # (O,)
 
 
 def surroundings(objects: Objects, red_lights: list[shapely.Polygon]) -> Surroundings:
@@ -90,6 +91,7 @@ def surroundings(objects: Objects, red_lights: list[shapely.Polygon]) -> Surroun
         polygons=np.concatenate([moving, lights], axis=1),
         speed_mps=np.append(objects.speed_mps, zeros),
         heading=np.append(objects.poses[:, 2], zeros),
+        is_light=np.arange(moving.shape[1] + len(red_lights)) >= moving.shape[1],
     )
 
 
@@ -146,21 +148,38 @@ def _leader_finder(
         shapely.line_locate_point(path.line, shapely.centroid(shapes[near]))
         for shapes, near in zip(around.polygons, in_corridor, strict=True)
     ]
-    nothing_ahead = (path.length_m, 0.0, vehicle.LENGTH_M / 2)
 
     def find(step: int, progress_m: Array, poses: Array) -> Array:
         forecast = step // STEPS_PER_FORECAST
         near = in_corridor[forecast]  # in the tree's order, which decides between equally near shapes
-        leader = np.tile(nothing_ahead, (len(progress_m), 1))
-        if not len(near):
-            return leader
         gap = shapely.distance(ego_polygons(poses)[:, None], around.polygons[forecast, near])
         gap[shape_progress[forecast] <= progress_m[:, None]] = np.inf
-        nearest = np.argmin(gap, axis=1)
-        distance = gap[np.arange(len(gap)), nearest]
-        along = around.speed_mps[near[nearest]] * np.cos(around.heading[near[nearest]] - poses[:, 2])
-        found = np.isfinite(distance)
-        leader[found] = np.column_stack([progress_m + distance, along, np.zeros_like(distance)])[found]
-        return leader
+        return leaders_of(path.length_m, progress_m, poses[:, 2], gap, around, near)
 
     return find
+
+
+def leaders_of(
+    length_m: float, progress_m: Array, heading: Array, gap_m: Array, around: Surroundings, near: NDArray[np.int64]
+) -> Array:
+    """(V, 3) progress, speed and rear length of the leader of each proposal on a path of `length_m`.
+
+    `gap_m` (V, N) to the shapes `near` (N,) of `around`; inf: not ahead.
+
+    The official planner fills one entry for all proposals of a path, in order of their speed, and not all of it each
+    time. So a proposal with nothing ahead sees the end of the path move at the speed of the last leader before it, a
+    red light moves likewise, and after a proposal with nothing ahead leaders have the length of the path's end.
+    """
+    leaders = np.zeros((len(progress_m), 3))
+    position_m = speed_mps = rear_m = 0.0
+    for proposal, gaps in enumerate(gap_m):
+        if np.isfinite(gaps).any():
+            nearest = np.argmin(gaps)
+            position_m = progress_m[proposal] + gaps[nearest]
+            if not around.is_light[near[nearest]]:
+                relative = around.heading[near[nearest]] - heading[proposal]
+                speed_mps = around.speed_mps[near[nearest]] * np.cos(relative)
+        else:
+            position_m, rear_m = length_m, vehicle.LENGTH_M / 2
+        leaders[proposal] = position_m, speed_mps, rear_m
+    return leaders
