@@ -80,6 +80,17 @@ def test_going_around_something_means_to_pass_it_aside() -> None:
     assert not events.goes_around(frames[:5], "far", beside_m=2.4)  # not yet there
 
 
+def test_a_hard_braking_loses_much_speed_within_a_second() -> None:
+    assert events.brakes_hard(drive(STOPPING), 1.9)
+    assert not events.brakes_hard(drive(STOPPING), 2.1)
+
+
+def test_who_merges_ends_close_in_the_same_lane() -> None:
+    assert events.is_close(drive(STEADY, {"a": ahead(STEADY, 12.0, np.linspace(3.5, 0, 20))}), "a")
+    assert not events.is_close(drive(STEADY, {"a": ahead(STEADY, 12.0, 3.5)}), "a")
+    assert not events.is_close(drive(STEADY, {"a": ahead(STEADY, 50.0)}), "a")
+
+
 def test_standing_at_red_needs_the_light_of_the_own_way_and_a_halt() -> None:
     red = np.arange(20) < 15
     assert events.stands_at_red(drive(STOPPING, red=red), "7").sum() == 5

@@ -170,7 +170,7 @@ def _draw(job: Job, scenario: str, seed: int) -> Made | str:
     except (Rejected, libsumo.TraCIException) as reason:
         return str(reason)
     log = log_frames(job.log_name, job.number, town.map_name, recording.roadblock_ids, recording.frames)
-    reason = shortcoming(log, job.place.town_map())
+    reason = shortcoming(log, job.place.town_map(), SCENARIOS[scenario].least_comfort)
     if reason is not None:
         return reason
     facts = {"log_name": job.log_name, "split": town.split, "scenario": scenario, "start_s": 0.0}

@@ -33,6 +33,18 @@ def follows(frames: Sequence[Frame], id: str, within_m: float, below_mps: float,
     return sum(0 < gap < within_m and abs(y) < LANE_HALF_M and v <= below_mps for _, gap, y, v in rows) >= moments
 
 
+def is_close(frames: Sequence[Frame], id: str) -> bool:
+    """Whether an agent ends up in the ego's lane less than 30 m ahead or behind."""
+    rows = [(gap, abs(y)) for _, gap, y, _ in seen(frames, id)]
+    return any(y < LANE_HALF_M and abs(gap + vehicle.LENGTH_M / 2) < 30 for gap, y in rows)
+
+
+def brakes_hard(frames: Sequence[Frame], least_mps2: float) -> bool:
+    """Whether the ego's speed falls by `least_mps2` at least within one second."""
+    v = speeds(frames)
+    return bool((v[:-2] - v[2:]).max() >= least_mps2)
+
+
 def brakes_for(frames: Sequence[Frame], id: str) -> bool:
     """Whether the ego brakes or waits while someone is on its way, less than 25 m ahead."""
     return any(

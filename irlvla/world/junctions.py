@@ -7,11 +7,12 @@ import numpy as np
 import sumolib
 
 from irlvla.world.demand import EGO, vehicle_entry
-from irlvla.world.events import drives_along, seen, speeds, stands_at_red
+from irlvla.world.events import drives_along, is_close, seen, speeds, stands_at_red
 from irlvla.world.expert import BRISK
 from irlvla.world.script import Cue, Draw, Script, Unsuitable
 
 ONCOMING = 3
+QUIET_RINGS = 0.5  # share of the drives that find roundabouts empty
 
 
 def red_light(draw: Draw) -> Script:
@@ -132,7 +133,8 @@ def roundabout(draw: Draw) -> Script:
     if not shapes:
         raise Unsuitable("the route enters no ring")
     line = np.concatenate([_every_metre(shape) for shape in shapes])
-    return Script(happened=lambda frames: drives_along(frames, line, 3))
+    quiet = tuple(sorted(rings)) if draw.rng.random() < QUIET_RINGS else ()
+    return Script(quiet=quiet, happened=lambda frames: drives_along(frames, line, 3))
 
 
 def _every_metre(line: np.ndarray) -> np.ndarray:
@@ -142,14 +144,19 @@ def _every_metre(line: np.ndarray) -> np.ndarray:
 
 
 def merge(draw: Draw) -> Script:
-    """The ego's lane joins another one: an on-ramp, or a lane that ends."""
-    edges = [draw.net.getEdge(id) for id in draw.start.edges[:3]]
-    joining = [i for i, pair in enumerate(zip(edges, edges[1:], strict=False)) if joins(draw.net, *pair)]
-    if not joining:
-        raise Unsuitable("no lanes join on the way")
-    target = edges[joining[0] + 1]
-    line = _every_metre(np.array(target.getLanes()[-1].getShape())[:, :2]) + draw.offset
-    return Script(happened=lambda frames: drives_along(frames, line, 2))
+    """The ego's lane and the next one become one; cars are in both."""
+    joined = [ways for ways in _joined(draw.edge, draw.next_edge) if draw.start.lane in ways[1]]
+    if not joined:
+        raise Unsuitable("the ego's lane goes on alone")
+    lane, sources = joined[0]
+    line = _every_metre(np.array(lane.getShape())[:, :2]) + draw.offset
+    beside = next(index for index in sources if index != draw.start.lane)
+    names = ["merging_0", "merging_1"]
+    places = draw.start.position_m + np.array([draw.rng.uniform(6, 12), draw.rng.uniform(24, 32)])
+    entries = [draw.entry(name, "car", beside, at) for name, at in zip(names, places, strict=True)]
+    return Script(
+        entries, happened=lambda frames: drives_along(frames, line, 2) and any(is_close(frames, id) for id in names)
+    )
 
 
 def has_light(net: "sumolib.net.Net", edge: "sumolib.net.edge.Edge", onto: "sumolib.net.edge.Edge") -> bool:
@@ -169,19 +176,12 @@ def enters_ring(net: "sumolib.net.Net", edge: "sumolib.net.edge.Edge", onto: "su
 
 
 def joins(net: "sumolib.net.Net", edge: "sumolib.net.edge.Edge", onto: "sumolib.net.edge.Edge") -> bool:
-    """Whether two lanes that go straight become one without a light, or a lane of `edge` ends."""
-    cars = [lane for lane in edge.getLanes() if lane.allows("passenger")]
-    leading = [lane for lane in cars if any(c.getTo() == onto for c in lane.getOutgoing())]
-    if 0 < len(leading) < len(cars) and not any(c.getTo() != onto for lane in cars for c in _on(lane)):
-        return True
-    for lane in onto.getLanes():
-        into = [
-            c for c in lane.getIncomingConnections() if c.getDirection() == "s" and c.getFromLane().allows("passenger")
-        ]
-        if len(into) > 1 and any(c.getFrom() == edge for c in into) and not any(c.getTLSID() for c in into):
-            return True
-    return False
+    """Whether two lanes of an edge become one without a light."""
+    return bool(_joined(edge, onto))
 
 
-def _on(lane: "sumolib.net.lane.Lane") -> list:
-    return [c for c in lane.getOutgoing() if c.getToLane().allows("passenger")]
+def _joined(edge: "sumolib.net.edge.Edge", onto: "sumolib.net.edge.Edge") -> list[tuple[object, list[int]]]:
+    """Lanes of `onto` that more than one car lane of `edge` leads into, with the indices of those."""
+    ways = [c for c in edge.getConnections(onto) if c.getFromLane().allows("passenger") and not c.getTLSID()]
+    found = [(lane, [c.getFromLane().getIndex() for c in ways if c.getToLane() == lane]) for lane in onto.getLanes()]
+    return [(lane, sources) for lane, sources in found if len(sources) > 1]

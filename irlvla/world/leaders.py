@@ -3,14 +3,15 @@
 import libsumo
 
 from irlvla.world.demand import EGO
-from irlvla.world.events import cuts_in, follows
+from irlvla.world.events import brakes_hard, cuts_in, follows
 from irlvla.world.expert import HARD
 from irlvla.world.script import Cue, Draw, Script, Unsuitable, change_lane, ego_reaches, release, slow
 from irlvla.world.simulation import STEP_S
 
 LEADER = "scripted_leader"
 LEADER_DISTANCE_M = 24.0  # front bumper to front bumper at the start
-LEADER_BRAKES_MPS2 = 5.5
+LEADER_BRAKES_MPS2 = 7.0
+HARD_MPS2 = 4.1  # of the ego behind it
 
 
 def stopped_leader(draw: Draw) -> Script:
@@ -33,7 +34,7 @@ def slow_leader(draw: Draw) -> Script:
 def braking_leader(draw: Draw) -> Script:
     """The car in front brakes as hard as it can, then drives on; the ego is close behind."""
     entry = draw.entry(LEADER, "car", draw.start.lane, draw.start.position_m + LEADER_DISTANCE_M - 4.0)
-    brake = draw.step_after(14.5, 16.5)
+    brake = draw.step_after(4.5, 6.0)
     go = brake + round(draw.rng.uniform(4.0, 5.0) / STEP_S)
     events = [
         (brake, lambda: slow(LEADER, 0.0, _speed(LEADER) / LEADER_BRAKES_MPS2, 8.0)),
@@ -41,7 +42,7 @@ def braking_leader(draw: Draw) -> Script:
     ]
     return Script(
         [entry], events=events, cues=[Cue(lambda: True, ego=_follow_closely)], manner=HARD,
-        happened=lambda frames: follows(frames, LEADER, 10.0, 2.0, 2),
+        happened=lambda frames: follows(frames, LEADER, 15.0, 2.0, 2) and brakes_hard(frames, HARD_MPS2),
     )  # fmt: skip
 
 

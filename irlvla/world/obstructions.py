@@ -19,7 +19,8 @@ PASSING_M = 0.6  # between it and the ego's side
 CUT_M = 1.5  # of the way past it where the ego may come a little nearer
 CHANGE_S = 4.0  # from the beginning of a movement to the next lane until it is done
 CHANGE_MPS, SWERVE_MPS, SLOW_DOWN_M = 8.0, 5.5, 55.0
-SWERVE_SHARE = 0.5  # of the draws where a lane change is possible, too
+SWERVE_SHARE = 0.4  # of the starts in the right lane from which a lane change is possible, too
+LEFT_LANE_SHARE = 0.5  # of the starts in other lanes that are taken: there the ego can only change to the right
 WORKS_M, SHORT_WORKS_M = 16.0, 4.0
 
 
@@ -69,8 +70,11 @@ def _lane_beside(draw: Draw) -> int | None:
         beside = draw.lane_beside()
     except Unsuitable:
         return None
-    right = draw.start.lane == _rightmost(draw).getIndex()
-    return None if right and draw.rng.random() < SWERVE_SHARE else beside
+    if draw.start.lane != draw.car_lanes[0].getIndex():
+        if draw.rng.random() > LEFT_LANE_SHARE:
+            raise Unsuitable("another lane is to be closed")
+        return beside
+    return None if draw.rng.random() < SWERVE_SHARE else beside
 
 
 def _rightmost(draw: Draw):  # noqa: ANN202

@@ -10,10 +10,9 @@ from irlvla.epdms.scores import score_plans
 from irlvla.scenes.frames import frames_of_log, scene_of_frames
 from irlvla.scenes.town_map import TownMap
 
-SCENE_STRIDE = 3
-
 # Least mean of a log's scenes. Light violations stay: a human is not perfect, and a few windows in a sharp bend fail
 # only because EPDMS starts every plan with straight wheels.
+COMFORT = "history_comfort"
 LEAST = {
     "no_at_fault_collisions": 1.0,
     "drivable_area_compliance": 0.85,
@@ -21,25 +20,25 @@ LEAST = {
     "traffic_light_compliance": 0.85,
     "time_to_collision_within_bound": 0.75,
     "lane_keeping": 0.6,
-    "history_comfort": 0.65,
 }
 
 
 def human_scores(log: list[dict], town_map: TownMap) -> dict[str, float]:
-    """Mean sub-scores of the human plans of every SCENE_STRIDE-th scene of a log."""
+    """Mean sub-scores of the human plans of all scenes of a log."""
     rows = []
     length = HISTORY_FRAMES + PLAN_POSES
-    for first in range(0, len(log) - length + 1, SCENE_STRIDE):
+    for first in range(len(log) - length + 1):
         window = frames_of_log(log[first : first + length], Path("recording"))
         scene = scene_of_frames(window, HISTORY_FRAMES - 1, town_map, Path(), log[0]["log_name"])
         columns = score_plans(scoring_context(scene), scene.human_plan()[None], human_filter=False).columns
-        rows.append({name: float(columns[name][0]) for name in LEAST})
-    return {name: float(np.mean([row[name] for row in rows])) for name in LEAST}
+        rows.append({name: float(columns[name][0]) for name in (*LEAST, COMFORT)})
+    return {name: float(np.mean([row[name] for row in rows])) for name in (*LEAST, COMFORT)}
 
 
-def shortcoming(log: list[dict], town_map: TownMap) -> str | None:
+def shortcoming(log: list[dict], town_map: TownMap, least_comfort: float) -> str | None:
     """The first sub-score below its least value, in words; None if the log is fit."""
+    least = {**LEAST, COMFORT: least_comfort}
     for name, mean in human_scores(log, town_map).items():
-        if mean < LEAST[name]:
+        if mean < least[name]:
             return f"{name} of the human is {mean:.2f}"
     return None

@@ -27,6 +27,7 @@ class Scenario:
     ahead_m: float | None = None  # length of road that the script needs before the junction
     suits: Callable[..., bool] = lambda net, edge, onto: True  # of network, first and second edge
     green: bool = True  # whether the first light is to be green when the ego comes
+    least_comfort: float = 0.93  # share of a log's scenes whose human plan keeps EPDMS' comfort limits
 
 
 SCENARIOS = {
@@ -37,12 +38,12 @@ SCENARIOS = {
     "red_light": Scenario("slr", red_light, 35.0, has_light, green=False),
     "cut_in": Scenario("s", cut_in, 90.0),
     "parked_car": Scenario("slr", parked_car, 100.0),
-    "roundabout": Scenario("slr", roundabout, 45.0, enters_ring),
+    "roundabout": Scenario("slr", roundabout, 35.0, enters_ring),
     "construction": Scenario("slr", construction, 102.0),
-    "green_start": Scenario("s", green_start, 40.0, has_light, green=False),
+    "green_start": Scenario("s", green_start, 40.0, has_light, green=False, least_comfort=0.65),
     "slow_leader": Scenario("slr", slow_leader, 50.0),
-    "merge": Scenario("s", merge, 60.0, joins),
+    "merge": Scenario("s", merge, 135.0, joins),
     "cyclist": Scenario("slr", cyclist, 80.0),
     "crosswalk_pedestrian": Scenario("slr", crosswalk_pedestrian, 60.0, has_no_light),
-    "braking_leader": Scenario("s", braking_leader, 90.0),
+    "braking_leader": Scenario("s", braking_leader, 90.0, least_comfort=0.65),
 }

@@ -110,7 +110,7 @@ TOWNS = {
             "aspen", "train", GRID, (402_000.0, 5_809_000.0), 2_000_001, 12,
             character="grid", scenarios=(
                 "green_start", "cut_in", "right_turn_pedestrians", "parked_car", "jaywalker", "red_light",
-                "unprotected_left", "stopped_leader", "construction", "green_start", "braking_leader",
+                "unprotected_left", "stopped_leader", "construction", "parked_car", "braking_leader",
                 "cyclist",
             ),
         ),
@@ -127,7 +127,7 @@ TOWNS = {
                 (0, 210, 430, 640), (0, 170, 350), seed=5, bend_m=10.0, column_lanes={0: 2, 3: 2}, row_lanes={1: 3},
                 lights=((0, 1), (1, 1), (2, 1), (3, 1)),
             ), scenarios=(
-                "cut_in", "red_light", "parked_car", "slow_leader", "green_start", "construction", "braking_leader",
+                "parked_car", "construction", "red_light", "slow_leader", "green_start", "cut_in", "braking_leader",
                 "unprotected_left", "stopped_leader", "right_turn_pedestrians",
             ),
         ),
@@ -143,7 +143,7 @@ TOWNS = {
         Town(
             "larch", "train", DRAWN, (414_000.0, 5_809_000.0), 6_000_001, 11,
             character="motorway", plan=motorway(1000, 85), scenarios=(
-                "merge", "cut_in", "slow_leader", "merge", "braking_leader", "parked_car", "merge", "stopped_leader",
+                "merge", "cut_in", "slow_leader", "merge", "braking_leader", "parked_car", "merge", "parked_car",
                 "construction",
             ),
         ),
@@ -178,13 +178,13 @@ TOWNS = {
         Town(
             "hazel", "test", DRAWN, (408_000.0, 5_830_000.0), 3_000_001, 9, 9,
             character="motorway", plan=motorway(1060, 100), scenarios=(
-                "merge", "braking_leader", "cut_in", "merge", "construction", "stopped_leader",
+                "merge", "cut_in", "construction", "merge", "braking_leader", "stopped_leader",
             ),
         ),
         Town(
             "ingolstadt", "test", _part_of("fkk_in/ingolstadt.net.xml.gz", "0,0,9999,9999"), (231_603.0, 5_402_962.0),
             4_000_001, 9, 9, character="real", plan=INGOLSTADT_ARMS, scenarios=(
-                "red_light", "stopped_leader", "green_start", "braking_leader", "cut_in", "slow_leader",
+                "red_light", "stopped_leader", "green_start", "cyclist", "cut_in", "slow_leader",
                 "parked_car", "construction",
             ),
         ),
