@@ -32,13 +32,14 @@ class Manner:
 
     acceleration_mps2: tuple[float, float]  # least and greatest
     jerk_mps3: float
+    smoothing: float = 1.0  # factor of the prices of acceleration and jerk
 
 
 ACCELERATION = (-3.0, 1.8)  # [m/s2], well inside EPDMS' -4.05 ... 2.40
 JERK = 2.4  # [m/s3]; EPDMS allows 4.13
 CALM = Manner(ACCELERATION, JERK)
 BRISK = Manner((-3.0, 3.0), 4.0)  # a few starts and stops leave them, so that every command occurs
-HARD = Manner((-6.0, 1.8), 9.0)
+HARD = Manner((-6.5, 1.8), 10.0, smoothing=0.15)
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ def retime(
     """
     n, base = len(wanted), wanted[0]
     # Variables: s, v, a, j, slack of the speed limit, slack of the distance limit; each at n moments.
-    weights = (1.0, 0.0, WEIGHT_ACCELERATION, WEIGHT_JERK, SLACK_COST, SLACK_COST)
+    smooth = manner.smoothing
+    weights = (1.0, 0.0, smooth * WEIGHT_ACCELERATION, smooth * WEIGHT_JERK, SLACK_COST, SLACK_COST)
     P = 2 * sp.diags(np.repeat(weights, n), format="csc")
     q = np.concatenate([-2 * (wanted - base), np.zeros(5 * n)])
     start = sp.csr_matrix((np.ones(2), ([0, 1], [0, n])), shape=(2, 6 * n))

@@ -127,14 +127,15 @@ def _leads(lane: "sumolib.net.lane.Lane", to: "sumolib.net.edge.Edge") -> bool:
 
 def roundabout(draw: Draw) -> Script:
     """The ego drives through a ring."""
-    rings = {id for ring in draw.net.getRoundabouts() for id in ring.getEdges()}
-    lanes = [lane for id in draw.start.edges if id in rings for lane in draw.net.getEdge(id).getLanes()]
-    shapes = [np.array(lane.getShape())[:, :2] + draw.offset for lane in lanes if lane.allows("passenger")]
-    if not shapes:
-        raise Unsuitable("the route enters no ring")
-    line = np.concatenate([_every_metre(shape) for shape in shapes])
-    quiet = tuple(sorted(rings)) if draw.rng.random() < QUIET_RINGS else ()
-    return Script(quiet=quiet, happened=lambda frames: drives_along(frames, line, 3))
+    ring = next(ring for ring in draw.net.getRoundabouts() if draw.start.edges[1] in ring.getEdges())
+    nodes = np.array([draw.net.getNode(id).getCoord() for id in ring.getNodes()]) + draw.offset
+    sides = nodes[1:3] - nodes[0]  # the centre is on the perpendicular bisectors of two chords
+    center = nodes[0] + np.linalg.solve(sides, (sides**2).sum(axis=1) / 2)
+    radius = np.linalg.norm(nodes[0] - center) + draw.next_edge.getLanes()[-1].getWidth() / 2
+    angle = np.linspace(0, 2 * np.pi, 200)
+    line = center + radius * np.column_stack([np.cos(angle), np.sin(angle)])  # much of a ring belongs to its junctions
+    quiet = tuple(ring.getEdges()) if draw.rng.random() < QUIET_RINGS else ()
+    return Script(quiet=quiet, happened=lambda frames: drives_along(frames, line, 4))
 
 
 def _every_metre(line: np.ndarray) -> np.ndarray:

@@ -33,10 +33,11 @@ def slow_leader(draw: Draw) -> Script:
 
 def braking_leader(draw: Draw) -> Script:
     """The car in front brakes as hard as it can, then drives on; the ego is close behind."""
-    entry = draw.entry(LEADER, "car", draw.start.lane, draw.start.position_m + LEADER_DISTANCE_M - 4.0)
+    entry = draw.entry(LEADER, "car", draw.start.lane, draw.start.position_m + LEADER_DISTANCE_M - 7.0)
     brake = draw.step_after(4.5, 6.0)
     go = brake + round(draw.rng.uniform(4.0, 5.0) / STEP_S)
     events = [
+        (draw.step_after(0.5, 0.5), _be_caught_up),
         (brake, lambda: slow(LEADER, 0.0, _speed(LEADER) / LEADER_BRAKES_MPS2, 8.0)),
         (go, lambda: release(LEADER)),
     ]
@@ -46,10 +47,14 @@ def braking_leader(draw: Draw) -> Script:
     )  # fmt: skip
 
 
+def _be_caught_up() -> None:
+    libsumo.vehicle.setSpeedFactor(LEADER, 0.93 * libsumo.vehicle.getSpeedFactor(EGO))
+
+
 def _follow_closely() -> None:
-    libsumo.vehicle.setTau(EGO, 0.8)
-    libsumo.vehicle.setDecel(EGO, 6.5)
-    libsumo.vehicle.setMinGap(EGO, 4.0)
+    libsumo.vehicle.setTau(EGO, 0.4)
+    libsumo.vehicle.setDecel(EGO, 7.5)
+    libsumo.vehicle.setMinGap(EGO, 5.5)
 
 
 def cut_in(draw: Draw) -> Script:
