@@ -95,8 +95,9 @@ def report(root: Path, workers: int) -> Iterator[str]:
     scenario = humans["log_name"].map(events.set_index("log_name")["scenario"])
     for title, key in (("split", humans["split"]), ("town", humans["town"]), ("scripted event", scenario)):
         yield f"### Unfiltered sub-scores of the human by {title}\n\n" + _means(humans, key)
-    collisions = humans.loc[humans[COLLISIONS] < 1, ["log_name", "token"]].agg(" ".join, axis=1)
-    yield f"Human plans that collide: {len(collisions)}" + "".join(f"\n- {scene}" for scene in collisions)
+    collisions = humans.loc[humans[COLLISIONS] < 1, ["log_name", "token"]].itertuples(index=False)
+    lines = [f"- {scene.log_name} {scene.token}" for scene in collisions]
+    yield "\n".join([f"Human plans that collide: {len(lines)}", *lines])
     yield "### Worst comfort of human plans\n\n" + _worst(humans)
     yield "### Heading of moving agents against velocity and way [deg]\n\n" + _percentiles(slipping)
     yield "### Reading\n\n" + "\n".join(f"- {line}" for line in reading(root))
