@@ -95,5 +95,5 @@ def cyclist(draw: Draw) -> Script:
         return followed
     if beside < draw.start.lane or draw.rng.random() < 0.5:
         return followed
-    cue = Cue(ego_reaches(draw.start.edges[0], draw.start.position_m + 14), ego=lambda: change_lane(EGO, beside, 512))
+    cue = Cue(ego_reaches(draw.start.edges[0], draw.start.position_m + 14), ego=lambda: change_lane(EGO, beside, 1536))
     return Script([entry], events=events, cues=[cue], happened=lambda frames: follows(frames, LEADER, 40.0, 6.0, 2))

@@ -19,7 +19,8 @@ PASSING_M = 0.6  # between it and the ego's side
 CUT_M = 1.5  # of the way past it where the ego may come a little nearer
 CHANGE_S = 4.0  # from the beginning of a movement to the next lane until it is done
 CHANGE_MPS, SWERVE_MPS, SLOW_DOWN_M = 8.0, 5.5, 55.0
-SWERVE_SHARE = 0.4  # of the starts in the right lane from which a lane change is possible, too
+ONE_LANE_SHARE = 0.4  # of the starts without another lane that are taken: swerves are to be no more than lane changes
+SWERVE_SHARE = 0.3  # of the starts in the right lane from which a lane change is possible, too
 LEFT_LANE_SHARE = 0.5  # of the starts in other lanes that are taken: there the ego can only change to the right
 WORKS_M, SHORT_WORKS_M = 16.0, 4.0
 
@@ -69,6 +70,8 @@ def _lane_beside(draw: Draw) -> int | None:
     try:
         beside = draw.lane_beside()
     except Unsuitable:
+        if draw.rng.random() > ONE_LANE_SHARE:
+            raise
         return None
     if draw.start.lane != draw.car_lanes[0].getIndex():
         if draw.rng.random() > LEFT_LANE_SHARE:
@@ -101,7 +104,7 @@ def _change(draw: Draw, lane: int, begin_m: float, end_m: float) -> list[Cue]:
     """The ego slows down and moves to `lane` in time before an obstacle between two places of the first edge."""
     return [
         Cue(lambda: True, ego=lambda: libsumo.vehicle.slowDown(EGO, CHANGE_MPS, 4.0)),
-        Cue(_in_time(draw, begin_m - 4.0, CHANGE_S), ego=lambda: (_drive_at(CHANGE_MPS), change_lane(EGO, lane, 512))),
+        Cue(_in_time(draw, begin_m - 4.0, CHANGE_S), ego=lambda: (_drive_at(CHANGE_MPS), change_lane(EGO, lane, 1536))),
         Cue(ego_reaches(draw.start.edges[0], end_m), ego=lambda: _drive_at(40.0)),
     ]
 
