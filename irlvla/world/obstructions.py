@@ -20,14 +20,14 @@ CUT_M = 1.5  # of the way past it where the ego may come a little nearer
 CHANGE_S = 4.0  # from the beginning of a movement to the next lane until it is done
 CHANGE_MPS, SWERVE_MPS, SLOW_DOWN_M = 8.0, 5.5, 55.0
 ONE_LANE_SHARE = 0.4  # of the starts without another lane that are taken: swerves are to be no more than lane changes
-SWERVE_SHARE = 0.3  # of the starts in the right lane from which a lane change is possible, too
+SWERVE_SHARE = 0.2  # of the starts in the right lane from which a lane change is possible, too
 LEFT_LANE_SHARE = 0.5  # of the starts in other lanes that are taken: there the ego can only change to the right
 WORKS_M, SHORT_WORKS_M = 16.0, 4.0
 
 
 def parked_car(draw: Draw) -> Script:
     """A car stands in the ego's lane, or half on the pavement where the ego has no other lane."""
-    position = draw.start.position_m + draw.rng.uniform(75, 84)
+    position = draw.start.position_m + draw.rng.uniform(89, 97)
     beside = _lane_beside(draw)
     if beside is None:
         lane = _rightmost(draw)
@@ -45,7 +45,7 @@ def parked_car(draw: Draw) -> Script:
 
 def construction(draw: Draw) -> Script:
     """Road works close the ego's lane, or reach into it where the ego has no other lane."""
-    begin = draw.start.position_m + draw.rng.uniform(70, 78)
+    begin = draw.start.position_m + draw.rng.uniform(83, 90)
     if begin + WORKS_M + 6 > draw.edge.getLength():
         raise Unsuitable("the first edge is too short")
     beside = _lane_beside(draw)
@@ -128,12 +128,18 @@ def _around(draw: Draw, obstacles: tuple, begin_m: float, length_m: float, intru
 
 
 def _in_time(draw: Draw, position_m: float, needed_s: float) -> Callable[[], bool]:
-    """Whether the ego's front is `needed_s` before a place of the first edge."""
+    """Whether the ego's front is `needed_s` at CHANGE_MPS before a place of the first edge.
+
+    A faster ego slows down first: its change would else be over before the log begins.
+    """
     edge = draw.start.edges[0]
 
     def ready() -> bool:
         ahead_m = position_m - libsumo.vehicle.getLanePosition(EGO)
-        return libsumo.vehicle.getRoadID(EGO) == edge and ahead_m < max(libsumo.vehicle.getSpeed(EGO), 5.0) * needed_s
+        return (
+            libsumo.vehicle.getRoadID(EGO) == edge
+            and ahead_m < np.clip(libsumo.vehicle.getSpeed(EGO), 5.0, CHANGE_MPS) * needed_s
+        )
 
     return ready
 

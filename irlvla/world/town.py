@@ -99,7 +99,7 @@ TOWNS = {
     town.name: town
     for town in (
         Town(
-            "berlin", "train", _part_of("DRT/osm.net.xml", "1250,850,1900,1520"), None, 1_000_001, 14,
+            "berlin", "train", _part_of("DRT/osm.net.xml", "1250,850,1900,1520"), None, 1_000_001, 16,
             character="real", scenarios=(
                 "stopped_leader", "red_light", "crosswalk_pedestrian", "cyclist", "unprotected_left", "green_start",
                 "right_turn_pedestrians", "jaywalker", "parked_car", "braking_leader", "slow_leader", "construction",
@@ -107,7 +107,7 @@ TOWNS = {
             ),
         ),
         Town(
-            "aspen", "train", GRID, (402_000.0, 5_809_000.0), 2_000_001, 12,
+            "aspen", "train", GRID, (402_000.0, 5_809_000.0), 2_000_001, 14,
             character="grid", scenarios=(
                 "green_start", "cut_in", "right_turn_pedestrians", "parked_car", "jaywalker", "red_light",
                 "unprotected_left", "stopped_leader", "construction", "parked_car", "braking_leader",
@@ -122,7 +122,7 @@ TOWNS = {
             ),
         ),
         Town(
-            "cedar", "train", DRAWN, (408_000.0, 5_809_000.0), 4_000_001, 12,
+            "cedar", "train", DRAWN, (408_000.0, 5_809_000.0), 4_000_001, 14,
             character="arterial", plan=blocks(
                 (0, 210, 430, 640), (0, 170, 350), seed=5, bend_m=10.0, column_lanes={0: 2, 3: 2}, row_lanes={1: 3},
                 lights=((0, 1), (1, 1), (2, 1), (3, 1)),
@@ -141,7 +141,7 @@ TOWNS = {
             ),
         ),
         Town(
-            "larch", "train", DRAWN, (414_000.0, 5_809_000.0), 6_000_001, 11,
+            "larch", "train", DRAWN, (414_000.0, 5_809_000.0), 6_000_001, 13,
             character="motorway", plan=motorway(1000, 85), scenarios=(
                 "merge", "cut_in", "slow_leader", "merge", "braking_leader", "parked_car", "merge", "parked_car",
                 "construction",
