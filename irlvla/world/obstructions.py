@@ -21,7 +21,7 @@ CHANGE_S = 4.0  # from the beginning of a movement to the next lane until it is 
 CHANGE_MPS, SWERVE_MPS, SLOW_DOWN_M = 8.0, 5.5, 55.0
 ONE_LANE_SHARE = 0.4  # of the starts without another lane that are taken: swerves are to be no more than lane changes
 SWERVE_SHARE = 0.2  # of the starts in the right lane from which a lane change is possible, too
-LEFT_LANE_SHARE = 0.5  # of the starts in other lanes that are taken: there the ego can only change to the right
+LEFT_LANE_SHARE = 0.3  # of the starts in other lanes that are taken: there the ego can only change to the right
 WORKS_M, SHORT_WORKS_M = 16.0, 4.0
 
 
@@ -101,11 +101,16 @@ def _works(draw: Draw, lane: object, begin_m: float, length_m: float, middle_m: 
 
 
 def _change(draw: Draw, lane: int, begin_m: float, end_m: float) -> list[Cue]:
-    """The ego slows down and moves to `lane` in time before an obstacle between two places of the first edge."""
+    """The ego slows down and moves to `lane` in time before an obstacle between two places of the first edge.
+
+    SUMO takes a change as done once the ego is within the lane; the third cue leads it on to the middle.
+    """
+    edge = draw.start.edges[0]
     return [
         Cue(lambda: True, ego=lambda: libsumo.vehicle.slowDown(EGO, CHANGE_MPS, 4.0)),
         Cue(_in_time(draw, begin_m - 4.0, CHANGE_S), ego=lambda: (_drive_at(CHANGE_MPS), change_lane(EGO, lane, 1536))),
-        Cue(ego_reaches(draw.start.edges[0], end_m), ego=lambda: _drive_at(40.0)),
+        Cue(lambda: libsumo.vehicle.getLaneID(EGO) == f"{edge}_{lane}", ego=_to_the_middle),
+        Cue(ego_reaches(edge, end_m), ego=lambda: _drive_at(40.0)),
     ]
 
 
@@ -142,6 +147,10 @@ def _in_time(draw: Draw, position_m: float, needed_s: float) -> Callable[[], boo
         )
 
     return ready
+
+
+def _to_the_middle() -> None:
+    libsumo.vehicle.changeSublane(EGO, -libsumo.vehicle.getLateralLanePosition(EGO))
 
 
 def _drive_at(speed_mps: float) -> None:

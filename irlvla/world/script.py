@@ -237,8 +237,7 @@ def release(name: str) -> None:
 
 
 def change_lane(name: str, lane: int, mode: int = 0) -> None:
-    """A vehicle moves to a lane. Of SUMO's lane-change modes 0 minds nobody; 1536 keeps off the others, and goes on to
-    the middle of the lane."""
+    """A vehicle moves to a lane. Of SUMO's lane-change modes 0 minds nobody; 1536 keeps off the others."""
     if name in libsumo.vehicle.getIDList():
         libsumo.vehicle.setLaneChangeMode(name, mode)
         libsumo.vehicle.changeLane(name, lane, 8.0)
