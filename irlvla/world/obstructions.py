@@ -21,7 +21,7 @@ CHANGE_S = 4.0  # from the beginning of a movement to the next lane until it is 
 CHANGE_MPS, SWERVE_MPS, SLOW_DOWN_M = 8.0, 5.5, 55.0
 ONE_LANE_SHARE = 0.4  # of the starts without another lane that are taken: swerves are to be no more than lane changes
 SWERVE_SHARE = 0.2  # of the starts in the right lane from which a lane change is possible, too
-LEFT_LANE_SHARE = 0.3  # of the starts in other lanes that are taken: there the ego can only change to the right
+LEFT_LANE_SHARE = 0.6  # of the starts in other lanes that are taken: there the ego can only change to the right
 WORKS_M, SHORT_WORKS_M = 16.0, 4.0
 
 
