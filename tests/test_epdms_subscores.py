@@ -172,7 +172,7 @@ def test_progress_of_a_plan_depends_on_the_reference_only():
 def test_comfort_bounds_of_acceleration_are_open(acceleration, score):
     states, history = cruise(10.0), road().ego_history.copy()
     states[..., 5], history[:, 5] = acceleration, acceleration
-    assert comfort.history_comfort(history, states)[0] == score
+    assert comfort.history_comfort(history, states).score[0] == score
 
 
 def test_history_has_fourteen_samples_up_to_a_fifth_of_a_second_before_now():
@@ -185,7 +185,7 @@ def test_yaw_rate_beyond_the_bound_is_uncomfortable_also_across_the_wrap():
         history = road().ego_history.copy()
         history[:, 2] = np.pi + radians_per_step * np.array([-15, -10, -5, 0])
         turning = cruise(10.0, heading=-np.pi + radians_per_step * np.arange(41))
-        return comfort.history_comfort(history, turning)[0]
+        return comfort.history_comfort(history, turning).score[0]
 
     assert (comfortable(0.02), comfortable(0.096)) == (1.0, 0.0)
 

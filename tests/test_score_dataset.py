@@ -67,6 +67,11 @@ def test_columns_for_filter_variants_and_reasons():
     assert (rows["score_no_filter"] <= rows["score"] + 1e-12).all()
     faulty = rows["no_at_fault_collisions"] < 1
     assert faulty.any() and (rows["infractions"].str.contains("no_at_fault_collisions") == faulty).all()
+    named = rows["reasons"].str.extract(r"no_at_fault_collisions (\d\.\d) s (\w+) (\w+)", expand=True)
+    assert named[faulty].notna().all(axis=None)
+    for token, (_, kind, track) in zip(rows["token"][faulty], named[faulty].to_numpy(), strict=True):
+        tracks = dataset("one").scene(token).tracks
+        assert tracks.categories[tracks.tokens.index(track)] == kind
 
 
 def _plans_file(path, change):

@@ -1,12 +1,8 @@
 """Command line of the scorer: `python -m irlvla.epdms reference|bench|score`."""
 
 import argparse
-import statistics
 import sys
-import time
 from pathlib import Path
-
-import numpy as np
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,31 +34,18 @@ def _run_reference(options: argparse.Namespace) -> int:
 def _add_bench(commands) -> None:
     command = commands.add_parser("bench", help="milliseconds per plan, median over scenes, one thread")
     command.add_argument("folder", type=Path, help="as for reference; answers are not needed")
-    command.add_argument("--plans", type=int, default=256, help="plans in a batch (the scene's own, repeated)")
+    command.add_argument(
+        "--plans", type=int, help="only this batch size (default: four sizes, the parts, and all cores)"
+    )
     command.set_defaults(run=_run_bench)
 
 
 def _run_bench(options: argparse.Namespace) -> int:
-    from threadpoolctl import threadpool_limits
+    from irlvla.epdms import bench
 
-    from irlvla.epdms.context import ScoringContext
-    from irlvla.epdms.reference import load_proposals, scene_files
-    from irlvla.epdms.scores import score_plans
-
-    def seconds(context: ScoringContext, plans: np.ndarray) -> float:
-        start = time.perf_counter()
-        score_plans(context, plans)
-        return time.perf_counter() - start
-
-    milliseconds = []
-    with threadpool_limits(limits=1):
-        for scene in scene_files(options.folder):
-            context, proposals = ScoringContext.load(scene), load_proposals(scene)
-            plans = np.resize(proposals, (options.plans, *proposals.shape[1:]))
-            seconds(context, plans)  # compiled and cached before the clock counts
-            best = min(seconds(context, plans) for _ in range(3))
-            milliseconds.append(1e3 * best / options.plans)
-    print(f"{statistics.median(milliseconds):.4f} ms per plan ({options.plans} plans, {len(milliseconds)} scenes)")
+    lines = bench.report(options.folder) if options.plans is None else [bench.size_line(options.folder, options.plans)]
+    for line in lines:
+        print(line, flush=True)
     return 0
 
 

@@ -6,6 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from irlvla.epdms.states import Verdict
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -19,16 +21,22 @@ def progress_m(centerline: Array, centers: Array) -> Array:
     return np.maximum(_project(np.ascontiguousarray(centerline[:, :2]), centers[:, [0, -1]]), 0.0)
 
 
-def lane_keeping(centerline: Array, in_intersection: Mask, centers: Array) -> Array:
-    """(N,) LK: 0 after 20 consecutive states with the centre more than 0.5 m off; intersection states are skipped."""
+def lane_keeping(centerline: Array, in_intersection: Mask, centers: Array) -> Verdict:
+    """LK: 0 after 20 consecutive states with the centre more than 0.5 m off; intersection states are skipped."""
     line = np.ascontiguousarray(centerline[:, :2])
     starts = np.arange(0, len(line) - 1, CHUNK)
     low = np.minimum.reduceat(np.minimum(line[:-1], line[1:]), starts)
     high = np.maximum.reduceat(np.maximum(line[:-1], line[1:]), starts)
     bounds = np.concatenate([low, high], axis=1)
-    score = np.ones(len(centers))
-    _lane_keeping(line, bounds, centers, in_intersection, score)
-    return score
+    verdict = Verdict.clean(len(centers))
+    _lane_keeping(line, bounds, centers, in_intersection, verdict.score, verdict.step)
+    return verdict
+
+
+def distance_m(centerline: Array, point: Array) -> float:
+    """Distance of a point (2,) from `centerline` (C, 3)."""
+    line = centerline[:, :2]
+    return min(_segment_distance(*a, *b, *point)[0] for a, b in zip(line, line[1:], strict=False))
 
 
 @njit(cache=True)
@@ -87,7 +95,9 @@ def _is_off(line: Array, bounds: Array, px: float, py: float, recent: int) -> tu
 
 
 @njit(cache=True)
-def _lane_keeping(line: Array, bounds: Array, centers: Array, in_intersection: Mask, score: Array) -> None:
+def _lane_keeping(
+    line: Array, bounds: Array, centers: Array, in_intersection: Mask, score: Array, step: Array
+) -> None:
     for n in range(len(centers)):
         off_steps, recent = 0, 0
         for t in range(centers.shape[1]):
@@ -96,5 +106,5 @@ def _lane_keeping(line: Array, bounds: Array, centers: Array, in_intersection: M
             is_off, recent = _is_off(line, bounds, centers[n, t, 0], centers[n, t, 1], recent)
             off_steps = off_steps + 1 if is_off else 0
             if off_steps >= KEEPING_STEPS:
-                score[n] = 0.0
+                score[n], step[n] = 0.0, t
                 break

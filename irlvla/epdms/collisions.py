@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from irlvla.epdms.areas import AreaMap, EgoAreas
 from irlvla.epdms.context import ScoringContext
-from irlvla.epdms.states import HEADING, NUM_STATES, STEP_S, VX, VY, EgoBoxes, X, Y, box_corners
+from irlvla.epdms.states import HEADING, NUM_STATES, STEP_S, VX, VY, EgoBoxes, Verdict, X, Y, box_corners
 from irlvla.polygons import box_touches, convex_touch
 from irlvla.vehicle import LENGTH_M, WIDTH_M
 
@@ -74,37 +74,42 @@ def tracks_touching_ego(context: ScoringContext) -> Mask:
     return np.array(touching, dtype=bool)
 
 
-def no_at_fault_collisions(traffic: Traffic, areas: EgoAreas, states: Array, boxes: EgoBoxes) -> Array:
-    """(N,) NC of driven states (N, 41, 11): 1, 1/2 (at fault with an object) or 0 (with an agent)."""
-    score = np.ones(len(states))
+def no_at_fault_collisions(traffic: Traffic, areas: EgoAreas, states: Array, boxes: EgoBoxes) -> Verdict:
+    """NC of driven states (N, 41, 11): 1, 1/2 (at fault with an object) or 0 (with an agent); causes are tracks."""
+    verdict = Verdict.clean(len(states))
     exposed = areas.multiple_lanes | areas.non_drivable
-    _collisions(traffic.arrays, exposed, states, boxes.corners, score)
-    return score
+    _collisions(traffic.arrays, exposed, states, boxes.corners, verdict.score, verdict.step, verdict.cause)
+    return verdict
 
 
-def time_to_collision_within_bound(traffic: Traffic, areas: EgoAreas, states: Array, boxes: EgoBoxes) -> Array:
-    """(N,) TTC of driven states (N, 41, 11): 1 or 0."""
-    score = np.ones(len(states))
+def time_to_collision_within_bound(traffic: Traffic, areas: EgoAreas, states: Array, boxes: EgoBoxes) -> Verdict:
+    """TTC of driven states (N, 41, 11): 1 or 0; the step is the one looked ahead from, causes are tracks."""
+    verdict = Verdict.clean(len(states))
     exposed = areas.multiple_lanes | areas.non_drivable | areas.axle_in_intersection
     speed, heading = np.hypot(states[..., VX], states[..., VY]), states[..., HEADING]
     velocity = np.stack([np.cos(heading) * speed, np.sin(heading) * speed], axis=-1)
     moving = speed >= TTC_STOPPED_SPEED_MPS
-    _time_to_collision(traffic.arrays, exposed, moving, velocity, states, boxes.corners, score)
-    return score
+    _time_to_collision(
+        traffic.arrays, exposed, moving, velocity, states, boxes.corners, verdict.score, verdict.step, verdict.cause
+    )
+    return verdict
 
 
-def traffic_light_compliance(area_map: AreaMap, context: ScoringContext, boxes: EgoBoxes) -> Array:
-    """(N,) TLC of driven ego boxes (N, 41): 0 if the box touches a red connector of the route, else 1.
+def traffic_light_compliance(area_map: AreaMap, context: ScoringContext, boxes: EgoBoxes) -> Verdict:
+    """TLC of driven ego boxes (N, 41): 0 if the box touches a red connector of the route, else 1; causes are polygons.
 
     A red connector that is not among the polygons lies outside the map window, out of reach.
     """
-    score = np.ones(len(boxes.corners))
+    verdict = Verdict.clean(len(boxes.corners))
     rows = np.flatnonzero(area_map.on_route & (context.polygon_layers == "LANE_CONNECTOR"))
     lights, connectors = np.nonzero(context.red_light_ids[:, None] == context.polygon_ids[rows])
     red = np.ascontiguousarray(context.red_light_on[:, lights].T)
     polygons = area_map.polygons
-    _red_lights(polygons.edges, polygons.edge_offsets, polygons.index, rows[connectors], red, boxes.corners, score)
-    return score
+    _red_lights(
+        polygons.edges, polygons.edge_offsets, polygons.index, rows[connectors], red, boxes.corners,
+        verdict.score, verdict.step, verdict.cause,
+    )  # fmt: skip
+    return verdict
 
 
 @njit(cache=True)
@@ -139,7 +144,9 @@ def _is_at_fault(state: Array, ego: Array, box: Array, x: float, y: float, is_st
 
 
 @njit(cache=True)
-def _collisions(traffic: tuple, exposed: Mask, states: Array, ego: Array, score: Array) -> None:
+def _collisions(
+    traffic: tuple, exposed: Mask, states: Array, ego: Array, score: Array, step: Array, cause: Array
+) -> None:
     centers, corners, valid, radius_m, is_agent, is_stopped = traffic
     for n in range(len(states)):
         for q in range(len(centers)):
@@ -153,31 +160,36 @@ def _collisions(traffic: tuple, exposed: Mask, states: Array, ego: Array, score:
                     continue
                 if _is_at_fault(states[n, t], ego[n, t], corners[q, t], x, y, is_stopped[q], exposed[n, t]):
                     score[n] = min(score[n], 0.0 if is_agent[q] else 0.5)
+                    if step[n] < 0 or t < step[n]:
+                        step[n], cause[n] = t, q
                 break  # at fault: decided for this track; else it is ignored from now on
 
 
 @njit(cache=True)
 def _time_to_collision(
-    traffic: tuple, exposed: Mask, moving: Mask, velocity: Array, states: Array, ego: Array, score: Array
-) -> None:
+    traffic: tuple, exposed: Mask, moving: Mask, velocity: Array, states: Array, ego: Array,
+    score: Array, step: Array, cause: Array,
+) -> None:  # fmt: skip
     for n in range(len(states)):
+        until = TTC_STEPS
         for q in range(len(traffic[0])):
-            if _ttc_infraction(traffic, q, exposed[n], moving[n], velocity[n], states[n], ego[n]):
-                score[n] = 0.0
-                break
+            t = _ttc_infraction(traffic, q, exposed[n], moving[n], velocity[n], states[n], ego[n], until)
+            if t < until:
+                score[n], step[n], cause[n], until = 0.0, t, q, t
 
 
 @njit(cache=True)
 def _ttc_infraction(
-    traffic: tuple, q: int, exposed: Mask, moving: Mask, velocity: Array, states: Array, ego: Array
-) -> bool:
-    """Whether track `q` counts against one plan; `exposed` (41,) here includes the rear axle in an intersection.
+    traffic: tuple, q: int, exposed: Mask, moving: Mask, velocity: Array, states: Array, ego: Array, until: int
+) -> int:
+    """First of the states before `until` at which track `q` counts against one plan, or `until`.
 
-    `velocity` (41, 2) is global and along the heading, also for an ego that rolls backwards.
+    `exposed` (41,) here includes the rear axle in an intersection. `velocity` (41, 2) is global and along the heading,
+    also for an ego that rolls backwards.
     """
     centers, corners, valid, radius_m = traffic[:4]
     moved = np.empty((4, 2))
-    for t in range(TTC_STEPS):
+    for t in range(until):
         if not moving[t]:
             continue
         for steps in TTC_LOOK_AHEAD:
@@ -192,14 +204,21 @@ def _ttc_infraction(
             if not convex_touch(moved, corners[q, t + steps]):
                 continue
             angle = _relative_angle(states[t], x, y)
-            return angle < AHEAD_RAD or (exposed[t] and not angle > BEHIND_RAD)
-    return False
+            if angle < AHEAD_RAD or (exposed[t] and not angle > BEHIND_RAD):
+                return t
+            return until  # not to blame: ignored from now on
+    return until
 
 
 @njit(cache=True)
-def _red_lights(edges, edge_offsets, index: tuple, connectors: Array, red: Mask, ego: Array, score: Array) -> None:
+def _red_lights(
+    edges: Array, edge_offsets: Array, index: tuple, connectors: Array, red: Mask, ego: Array,
+    score: Array, step: Array, cause: Array,
+) -> None:  # fmt: skip
     for n in range(len(ego)):
+        until = NUM_STATES
         for k in range(len(connectors)):
-            for t in range(NUM_STATES):
-                if score[n] > 0.0 and red[k, t] and box_touches(edges, edge_offsets, index, connectors[k], ego[n, t]):
-                    score[n] = 0.0
+            for t in range(until):
+                if red[k, t] and box_touches(edges, edge_offsets, index, connectors[k], ego[n, t]):
+                    score[n], step[n], cause[n], until = 0.0, t, connectors[k], t
+                    break

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import savgol_filter
 
-from irlvla.epdms.states import AX, AY, HEADING, NUM_COLUMNS, NUM_STATES, STEP_S, YAW_ACCELERATION, YAW_RATE
+from irlvla.epdms.states import (
+    AX, AY, HEADING, NUM_COLUMNS, NUM_STATES, STEP_S, YAW_ACCELERATION, YAW_RATE, Verdict,
+)  # fmt: skip
 from irlvla.vehicle import REAR_AXLE_TO_CENTER_M
 
 Array = NDArray[np.float64]
@@ -48,7 +50,7 @@ def _unwrap(heading: Array) -> Array:
 
 
 def _within(values: Array, bounds: tuple[float, float]) -> Mask:
-    return ((values > bounds[0]) & (values < bounds[1])).all(axis=-1)
+    return (values > bounds[0]) & (values < bounds[1])
 
 
 def history_samples(ego_history: Array) -> Array:
@@ -84,10 +86,17 @@ def history_quantities(ego_history: Array, states: Array) -> tuple[tuple[str, Ar
     )
 
 
-def history_comfort(ego_history: Array, states: Array) -> Array:
-    """(N,) HC of driven states (N, 41, 11) behind `ego_history` (4, 11): 1 or 0."""
+def history_comfort(ego_history: Array, states: Array) -> Verdict:
+    """HC of driven states (N, 41, 11) behind `ego_history` (4, 11): 1 or 0; causes are rows of `history_quantities`.
+
+    An infraction in the history shows at the first state.
+    """
     quantities = history_quantities(ego_history, states)
-    return np.all([_within(values, bounds) for _, values, bounds in quantities], axis=0).astype(np.float64)
+    outside = np.stack([~_within(values, bounds) for _, values, bounds in quantities], axis=1)  # (N, 6, 55)
+    verdict = Verdict.of((~outside.any(axis=(1, 2))).astype(np.float64), outside.any(axis=1))
+    lost = verdict.step >= 0
+    cause = np.where(lost, outside[np.arange(len(states)), :, verdict.step].argmax(axis=1), -1)
+    return Verdict(verdict.score, np.where(lost, np.maximum(verdict.step - HISTORY_SAMPLES, 0), -1), cause)
 
 
 def extended_features(states: Array) -> Array:

@@ -22,6 +22,7 @@ from irlvla.epdms.aggregate import (
 )
 from irlvla.epdms.build import scoring_context
 from irlvla.epdms.context import ScoringContext
+from irlvla.epdms.reasons import Reason, reasons
 from irlvla.epdms.scores import PRODUCT, PROGRESS_M, SUB_SCORES, Columns, Scores, score_plans
 from irlvla.epdms.traffic import score_reactive
 from irlvla.geometry import global_from_local
@@ -34,7 +35,7 @@ Array = NDArray[np.float64]
 COLUMNS = (
     "token", "stage", "log_name", "valid", *SUB_SCORES, EXTENDED_COMFORT, "score", "weight", PRODUCT, "pdm_score",
     "start_time", "start_point_x", "start_point_y", "endpoint_x", "endpoint_y",
-    "score_no_filter", "score_before_fix", "set_by_human_filter", "infractions", PROGRESS_M,
+    "score_no_filter", "score_before_fix", "set_by_human_filter", "infractions", "reasons", PROGRESS_M,
 )  # fmt: skip
 MEANS = (*SUB_SCORES, EXTENDED_COMFORT, "score", "score_no_filter", "score_before_fix")  # what summary rows hold
 
@@ -50,6 +51,7 @@ class ScoredPlan:
     start_point: Array  # (2,) rear axle, global
     endpoint: Array  # (2,) last pose of the plan, global
     scores: Scores  # columns of length 1
+    reasons: list[Reason]
 
 
 def load_plans(path: str | Path) -> dict[str, Array]:
@@ -105,7 +107,8 @@ def scored_plan(
     start = context.ego_state[:3]
     stage = 2 if context.scene_type == "synthetic" else 1
     return ScoredPlan(
-        token, stage, log_name, start_time_s, start[:2], global_from_local(start, plan[-1])[:2], scores
+        token, stage, log_name, start_time_s, start[:2], global_from_local(start, plan[-1])[:2], scores,
+        reasons(context, scores, 0),
     )  # fmt: skip
 
 
@@ -149,6 +152,7 @@ def _row(plan: ScoredPlan) -> dict[str, object]:
         "endpoint_y": plan.endpoint[1],
         "set_by_human_filter": " ".join(name for name in SUB_SCORES if columns[name][0] != plain[name][0]),
         "infractions": " ".join(name for name in SUB_SCORES if name != "ego_progress" and columns[name][0] < 1.0),
+        "reasons": "; ".join(str(reason) for reason in plan.reasons),
         **{name: float(columns[name][0]) for name in names},
     }
 

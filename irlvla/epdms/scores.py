@@ -16,10 +16,11 @@ from irlvla.epdms.areas import AreaMap, EgoAreas, ego_areas
 from irlvla.epdms.centerline import lane_keeping, progress_m
 from irlvla.epdms.context import ScoringContext
 from irlvla.epdms.drive import simulate, simulate_10hz
-from irlvla.epdms.states import NUM_COLUMNS, NUM_STATES, EgoBoxes, check
+from irlvla.epdms.states import NUM_COLUMNS, NUM_STATES, EgoBoxes, Verdict, check
 
 Array = NDArray[np.float64]
 Columns = dict[str, Array]
+Verdicts = dict[str, Verdict]
 
 MULTIPLIERS = (
     "no_at_fault_collisions",
@@ -52,6 +53,7 @@ class Scores:
     columns: Columns
     plain: Columns
     states: Array  # (N, 41, 11) driven
+    verdicts: Verdicts  # behind `plain`: where each sub-score but EP was first lost; see reasons.py
 
 
 def score_plans(
@@ -81,17 +83,19 @@ def score_plans(
         simulate_10hz(context.reference_poses[None], context.ego_state),
         simulate(human_plans, context.ego_state),
     ]
-    everything = evaluate(context, np.concatenate([*references, states]))
+    everything, verdicts = judge(context, np.concatenate([*references, states]))
     skip = 1 + len(human_plans)
     plain = {name: column[skip:] for name, column in everything.items()}
-    plain["history_comfort"] = comfort.history_comfort(context.ego_history, states)
+    verdicts = {name: verdict.after(skip) for name, verdict in verdicts.items()}
+    verdicts["history_comfort"] = comfort.history_comfort(context.ego_history, states)
+    plain["history_comfort"] = verdicts["history_comfort"].score
     reference_m = everything[PROGRESS_M][0] * everything[PRODUCT][0]
     plain = summarise(with_progress(plain, np.maximum(reference_m, plain[PROGRESS_M] * plain[PRODUCT])))
     if not filtering:
-        return Scores(plain, plain, states)
+        return Scores(plain, plain, states, verdicts)
     if human is None:
         human = _alone({name: column[1:skip] for name, column in everything.items()})
-    return Scores(filter_by_human(plain, human), plain, states)
+    return Scores(filter_by_human(plain, human), plain, states, verdicts)
 
 
 def score_human(context: ScoringContext, keep_overlapping_tracks: bool = False) -> Columns:
@@ -111,38 +115,53 @@ def evaluate(context: ScoringContext, states: Array) -> Columns:
 
     Tracks are taken as the context has them: forecasts or reactive traffic go in by `dataclasses.replace`.
     """
+    return judge(context, states)[0]
+
+
+def judge(context: ScoringContext, states: Array) -> tuple[Columns, Verdicts]:
+    """What `evaluate` gives, and the verdicts behind it: of the four multipliers, TTC and LK."""
     states = check("states", states, (None, NUM_STATES, NUM_COLUMNS))
     area_map, traffic = AreaMap.from_context(context), collisions.Traffic.from_context(context)
     chunks = [states[i : i + CHUNK] for i in range(0, len(states), CHUNK)] or [states]
-    parts = [_evaluate(context, area_map, traffic, chunk) for chunk in chunks]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    parts = [_judge(context, area_map, traffic, chunk) for chunk in chunks]
+    progress = np.concatenate([part[PROGRESS_M] for part, _ in parts])
+    verdicts = {name: Verdict.concatenate([part[name] for _, part in parts]) for name in parts[0][1]}
+    columns = {name: verdict.score for name, verdict in verdicts.items()}
+    columns |= {"history_comfort": np.ones(len(states)), PROGRESS_M: progress}
+    return columns | {PRODUCT: _product(columns)}, verdicts
 
 
-def _evaluate(context: ScoringContext, area_map: AreaMap, traffic: collisions.Traffic, states: Array) -> Columns:
+def _judge(
+    context: ScoringContext, area_map: AreaMap, traffic: collisions.Traffic, states: Array
+) -> tuple[Columns, Verdicts]:
     boxes = EgoBoxes.from_states(states)
     areas = ego_areas(area_map, states, boxes)
-    columns = {
+    return {PROGRESS_M: progress_m(context.centerline, boxes.centers)}, {
         "no_at_fault_collisions": collisions.no_at_fault_collisions(traffic, areas, states, boxes),
-        "drivable_area_compliance": 1.0 - areas.non_drivable.any(axis=1),
+        "drivable_area_compliance": drivable_area_compliance(areas),
         "driving_direction_compliance": driving_direction_compliance(areas, boxes.centers),
         "traffic_light_compliance": collisions.traffic_light_compliance(area_map, context, boxes),
         "time_to_collision_within_bound": collisions.time_to_collision_within_bound(traffic, areas, states, boxes),
         "lane_keeping": lane_keeping(context.centerline, areas.center_in_intersection, boxes.centers),
-        "history_comfort": np.ones(len(states)),
-        PROGRESS_M: progress_m(context.centerline, boxes.centers),
     }
-    return columns | {PRODUCT: _product(columns)}
 
 
-def driving_direction_compliance(areas: EgoAreas, centers: Array) -> Array:
-    """(N,) DDC: by the most metres driven off the route's lanes and outside intersections within one second."""
+def drivable_area_compliance(areas: EgoAreas) -> Verdict:
+    """DAC: 0 from the first state with a corner off the drivable area."""
+    return Verdict.of(1.0 - areas.non_drivable.any(axis=1), areas.non_drivable)
+
+
+def driving_direction_compliance(areas: EgoAreas, centers: Array) -> Verdict:
+    """DDC: by the most metres driven off the route's lanes and outside intersections within one second."""
     moved = np.zeros(centers.shape[:2])
     moved[:, 1:] = np.linalg.norm(np.diff(centers, axis=1), axis=-1)
     moved[~areas.oncoming | areas.center_in_intersection] = 0.0
     padded = np.pad(moved, ((0, 0), (DIRECTION_WINDOW - 1, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, DIRECTION_WINDOW, axis=1)
-    worst_m = windows.sum(axis=-1).max(axis=1)
-    return np.select([worst_m < DIRECTION_COMPLIANCE_M, worst_m < DIRECTION_VIOLATION_M], [1.0, 0.5], 0.0)
+    driven_m = windows.sum(axis=-1)
+    worst_m = driven_m.max(axis=1)
+    score = np.select([worst_m < DIRECTION_COMPLIANCE_M, worst_m < DIRECTION_VIOLATION_M], [1.0, 0.5], 0.0)
+    return Verdict.of(score, driven_m >= DIRECTION_COMPLIANCE_M)
 
 
 def with_progress(columns: Columns, best_m: Array | float) -> Columns:

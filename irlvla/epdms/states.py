@@ -1,5 +1,6 @@
-"""Columns of an ego state and the ego's box: what drive, areas, collisions and comfort share."""
+"""Columns of an ego state, the ego's box, and the form of a verdict: what the sub-scores share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,3 +59,32 @@ class EgoBoxes:
         ahead = np.stack([np.cos(heading), np.sin(heading)], axis=-1)
         centers = states[..., [X, Y]] + vehicle.REAR_AXLE_TO_CENTER_M * ahead
         return cls(centers, box_corners(centers, heading, vehicle.LENGTH_M, vehicle.WIDTH_M))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A sub-score of N plans, and where it was first lost."""
+
+    score: Array  # (N,)
+    step: NDArray[np.int64]  # (N,) state that shows the infraction, -1: none
+    cause: NDArray[np.int64]  # (N,) row of the track, polygon or comfort quantity that is to blame, -1: none
+
+    @classmethod
+    def clean(cls, num_plans: int) -> "Verdict":
+        """Full marks, to be lowered."""
+        return cls(np.ones(num_plans), np.full(num_plans, -1), np.full(num_plans, -1))
+
+    @classmethod
+    def of(cls, score: Array, infractions: NDArray[np.bool_]) -> "Verdict":
+        """A verdict without causes; `infractions` (N, 41) are the states that show one."""
+        step = np.where(infractions.any(axis=1), infractions.argmax(axis=1), -1)
+        return cls(score, step, np.full(len(score), -1))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Verdict"]) -> "Verdict":
+        columns = zip(*((part.score, part.step, part.cause) for part in parts), strict=True)
+        return cls(*(np.concatenate(column) for column in columns))
+
+    def after(self, skip: int) -> "Verdict":
+        """Without the first `skip` plans."""
+        return Verdict(self.score[skip:], self.step[skip:], self.cause[skip:])
