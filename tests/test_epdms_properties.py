@@ -105,6 +105,24 @@ def test_far_objects_do_not_matter(scene, direction):
 coordinates = st.one_of(st.integers(-6, 6).map(float), st.floats(-6, 6))
 
 
+def test_the_humans_own_plan_passes_its_filter():
+    own = ("no_at_fault_collisions", "drivable_area_compliance", "driving_direction_compliance",
+           "traffic_light_compliance", "time_to_collision_within_bound", "lane_keeping")  # fmt: skip
+    originals = [context for context, _ in CONTEXTS.values() if context.scene_type == "original"]
+    assert originals
+    for context in originals:
+        columns = score_plans(context, context.human_poses[None]).columns
+        assert all(columns[name][0] > 0.0 for name in own)
+
+
+@few
+@given(scenes)
+def test_a_plan_scored_twice_is_equal(scene):
+    context, plans = scene
+    once, again = score_plans(context, plans), score_plans(context, plans)
+    assert all((once.columns[name] == again.columns[name]).all() for name in once.columns)
+
+
 @settings(max_examples=200, deadline=None)
 @given(coordinates, coordinates, st.sampled_from([0.0, np.pi / 2, 0.3, 2.0]), st.sampled_from([0.0, 4e6]))
 def test_contact_and_containment_agree_with_geos(x, y, angle, offset):

@@ -8,6 +8,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -44,7 +45,7 @@ def report(folder: Path) -> Iterator[str]:
 def size_line(folder: Path, size: int) -> str:
     """Milliseconds per plan in batches of `size`. Raises FileNotFoundError if the folder has no scenes."""
     files = scene_files(folder)
-    per_plan = [1e3 * _best_s(lambda: score_plans(context, plans)) / size for context, plans in _scenes(files, size)]
+    per_plan = [1e3 * _best_s(partial(score_plans, *scene)) / size for scene in _scenes(files, size)]
     return f"{statistics.median(per_plan):.4f} ms per plan ({size} plans, {len(files)} scenes)"
 
 
@@ -92,7 +93,8 @@ def _best_s(run: Callable[[], object]) -> float:
 
 def _parts(context: ScoringContext, plans: Array) -> dict[str, Callable[[], object]]:
     states = simulate(plans, context.ego_state)
-    area_map, traffic, boxes = AreaMap.from_context(context), Traffic.from_context(context), EgoBoxes.from_states(states)
+    area_map, traffic = AreaMap.from_context(context), Traffic.from_context(context)
+    boxes = EgoBoxes.from_states(states)
     areas = ego_areas(area_map, states, boxes)
     return {
         "driving": lambda: simulate(plans, context.ego_state),

@@ -95,9 +95,7 @@ def _is_off(line: Array, bounds: Array, px: float, py: float, recent: int) -> tu
 
 
 @njit(cache=True)
-def _lane_keeping(
-    line: Array, bounds: Array, centers: Array, in_intersection: Mask, score: Array, step: Array
-) -> None:
+def _lane_keeping(line: Array, bounds: Array, centers: Array, in_intersection: Mask, score: Array, step: Array) -> None:
     for n in range(len(centers)):
         off_steps, recent = 0, 0
         for t in range(centers.shape[1]):

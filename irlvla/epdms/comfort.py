@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from scipy.signal import savgol_filter
 
 from irlvla.epdms.states import (
-    AX, AY, HEADING, NUM_COLUMNS, NUM_STATES, STEP_S, YAW_ACCELERATION, YAW_RATE, Verdict,
+    AX,
+    AY,
+    HEADING,
+    NUM_COLUMNS,
+    NUM_STATES,
+    STEP_S,
+    YAW_ACCELERATION,
+    YAW_RATE,
+    Verdict,
 )  # fmt: skip
 from irlvla.vehicle import REAR_AXLE_TO_CENTER_M
 

@@ -62,8 +62,8 @@ def _red_light(context: ScoringContext, states: Array, step: int, cause: int) ->
 
 def _off_the_road(context: ScoringContext, states: Array, step: int, cause: int) -> str:
     area_map, corners = AreaMap.from_context(context), EgoBoxes.from_states(states[step]).corners
-    outside = [name for name, corner in zip(CORNERS, corners, strict=True) if not _holding(area_map, corner, "drivable")]
-    return f"{', '.join(outside)} off the drivable area"
+    inside = [bool(_holding(area_map, corner, "drivable")) for corner in corners]
+    return f"{', '.join(np.array(CORNERS)[~np.array(inside)])} off the drivable area"
 
 
 def _off_the_route(context: ScoringContext, states: Array, step: int, cause: int) -> str:
