@@ -93,12 +93,12 @@ def _best_s(run: Callable[[], object]) -> float:
 
 def _parts(context: ScoringContext, plans: Array) -> dict[str, Callable[[], object]]:
     states = simulate(plans, context.ego_state)
-    area_map, traffic = AreaMap.from_context(context), Traffic.from_context(context)
+    area_map, traffic = AreaMap.from_context(context), Traffic.near(context, states)
     boxes = EgoBoxes.from_states(states)
     areas = ego_areas(area_map, states, boxes)
     return {
         "driving": lambda: simulate(plans, context.ego_state),
-        "set-up of map and tracks": lambda: (AreaMap.from_context(context), Traffic.from_context(context)),
+        "set-up of map and tracks": lambda: (AreaMap.from_context(context), Traffic.near(context, states)),
         "boxes": lambda: EgoBoxes.from_states(states),
         "areas (DAC, DDC, and for NC, TTC, LK)": lambda: ego_areas(area_map, states, boxes),
         "NC": lambda: collisions.no_at_fault_collisions(traffic, areas, states, boxes),

@@ -5,7 +5,7 @@ the definition is then one flag per pair.
 """
 
 from dataclasses import dataclass
-from math import acos, cos, hypot, nan, sin, sqrt
+from math import acos, cos, hypot, inf, nan, sin, sqrt
 
 import numpy as np
 from numba import njit
@@ -15,7 +15,7 @@ from irlvla.epdms.areas import AreaMap, EgoAreas
 from irlvla.epdms.context import ScoringContext
 from irlvla.epdms.states import HEADING, NUM_STATES, STEP_S, VX, VY, EgoBoxes, Verdict, X, Y, box_corners
 from irlvla.polygons import box_touches, convex_touch
-from irlvla.vehicle import LENGTH_M, WIDTH_M
+from irlvla.vehicle import LENGTH_M, REAR_AXLE_TO_CENTER_M, WIDTH_M
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -33,45 +33,78 @@ EGO_RADIUS_M = hypot(LENGTH_M, WIDTH_M) / 2
 
 @dataclass(frozen=True)
 class Traffic:
-    """Boxes of the Q tracks over the 41 states; what is fixed at a track's first appearance."""
+    """Boxes of Q tracks over the 41 states; what is fixed at a track's first appearance."""
 
+    rows: Array  # (Q,) of the tracks in the context
     centers: Array  # (Q, 41, 2)
     corners: Array  # (Q, 41, 4, 2)
     valid: Mask  # (Q, 41)
     radius_m: Array  # (Q,) of the circle around a box
+    bounds: Array  # (Q, 4) least x, least y, greatest x, greatest y of that circle over time
     is_agent: Mask  # (Q,) vehicle, pedestrian or bicycle; else a static object
     is_stopped: Mask  # (Q,)
 
     @classmethod
-    def from_context(cls, context: ScoringContext) -> "Traffic":
-        states = np.ascontiguousarray(context.track_states.swapaxes(0, 1))
-        valid = np.ascontiguousarray(context.track_valid.T)
-        length, width = context.track_lwh[:, 0], context.track_lwh[:, 1]
-        is_agent = np.isin(context.track_types, AGENT_TYPES)
-        first_states = states[np.arange(len(states)), valid.argmax(axis=1)]
+    def near(cls, context: ScoringContext, states: Array) -> "Traffic":
+        """The tracks that come near enough to matter to an ego driven through any of `states` (..., 11)."""
+        radius_m = np.hypot(context.track_lwh[:, 0], context.track_lwh[:, 1]) / 2
+        bounds = _bounds(context.track_states, context.track_valid, radius_m)
+        speed_mps = np.hypot(states[..., VX], states[..., VY]).max(initial=0.0)
+        reach_m = REAR_AXLE_TO_CENTER_M + EGO_RADIUS_M + speed_mps * TTC_LOOK_AHEAD[-1] * STEP_S + 1e-3
+        xy = states[..., [X, Y]].reshape(-1, 2)
+        low, high = xy.min(axis=0, initial=inf) - reach_m, xy.max(axis=0, initial=-inf) + reach_m
+        rows = np.flatnonzero((bounds[:, :2] <= high).all(axis=1) & (bounds[:, 2:] >= low).all(axis=1))
+        tracks = np.ascontiguousarray(context.track_states[:, rows].swapaxes(0, 1))
+        valid = np.ascontiguousarray(context.track_valid[:, rows].T)
+        length, width = context.track_lwh[rows, 0], context.track_lwh[rows, 1]
+        is_agent = np.isin(context.track_types[rows], AGENT_TYPES)
+        first_states = tracks[np.arange(len(rows)), valid.argmax(axis=1)]
         first_speed = np.hypot(first_states[:, 3], first_states[:, 4])
         return cls(
-            centers=np.ascontiguousarray(states[..., :2]),
-            corners=box_corners(states[..., :2], states[..., 2], length[:, None], width[:, None]),
+            rows=rows,
+            centers=np.ascontiguousarray(tracks[..., :2]),
+            corners=box_corners(tracks[..., :2], tracks[..., 2], length[:, None], width[:, None]),
             valid=valid,
-            radius_m=np.hypot(length, width) / 2,
+            radius_m=radius_m[rows],
+            bounds=bounds[rows],
             is_agent=is_agent,
             is_stopped=~is_agent | (first_speed <= STOPPED_SPEED_MPS),
         )
 
     @property
     def arrays(self) -> tuple[Array, ...]:
-        return self.centers, self.corners, self.valid, self.radius_m, self.is_agent, self.is_stopped
+        return self.centers, self.corners, self.valid, self.radius_m, self.bounds, self.is_agent, self.is_stopped
+
+    def blame(self, verdict: Verdict) -> Verdict:
+        """The verdict with causes as rows of the context."""
+        cause = verdict.cause.copy()
+        cause[cause >= 0] = self.rows[cause[cause >= 0]]
+        return Verdict(verdict.score, verdict.step, cause)
+
+
+@njit(cache=True)
+def _bounds(states: Array, valid: Mask, radius_m: Array) -> Array:
+    """(Q, 4) of tracks (41, Q, 5) where they are valid; nowhere for a track that never is."""
+    bounds = np.empty((len(radius_m), 4))
+    bounds[:, :2], bounds[:, 2:] = inf, -inf
+    for t in range(len(states)):
+        for q in range(len(radius_m)):
+            if valid[t, q]:
+                x, y = states[t, q, 0], states[t, q, 1]
+                bounds[q, 0], bounds[q, 1] = min(bounds[q, 0], x), min(bounds[q, 1], y)
+                bounds[q, 2], bounds[q, 3] = max(bounds[q, 2], x), max(bounds[q, 3], y)
+    bounds[:, :2] -= radius_m[:, None]
+    bounds[:, 2:] += radius_m[:, None]
+    return bounds
 
 
 def tracks_touching_ego(context: ScoringContext) -> Mask:
     """(Q,) tracks whose box touches the ego's at t = 0."""
-    traffic = Traffic.from_context(context)
+    traffic, touching = Traffic.near(context, context.ego_state), np.zeros(len(context.track_tokens), dtype=bool)
     ego = EgoBoxes.from_states(context.ego_state).corners
-    touching = [
-        valid[0] and convex_touch(ego, box[0]) for valid, box in zip(traffic.valid, traffic.corners, strict=True)
-    ]
-    return np.array(touching, dtype=bool)
+    for row, valid, box in zip(traffic.rows, traffic.valid, traffic.corners, strict=True):
+        touching[row] = valid[0] and convex_touch(ego, box[0])
+    return touching
 
 
 def no_at_fault_collisions(traffic: Traffic, areas: EgoAreas, states: Array, boxes: EgoBoxes) -> Verdict:
@@ -79,7 +112,7 @@ def no_at_fault_collisions(traffic: Traffic, areas: EgoAreas, states: Array, box
     verdict = Verdict.clean(len(states))
     exposed = areas.multiple_lanes | areas.non_drivable
     _collisions(traffic.arrays, exposed, states, boxes.corners, verdict.score, verdict.step, verdict.cause)
-    return verdict
+    return traffic.blame(verdict)
 
 
 def time_to_collision_within_bound(traffic: Traffic, areas: EgoAreas, states: Array, boxes: EgoBoxes) -> Verdict:
@@ -92,7 +125,7 @@ def time_to_collision_within_bound(traffic: Traffic, areas: EgoAreas, states: Ar
     _time_to_collision(
         traffic.arrays, exposed, moving, velocity, states, boxes.corners, verdict.score, verdict.step, verdict.cause
     )
-    return verdict
+    return traffic.blame(verdict)
 
 
 def traffic_light_compliance(area_map: AreaMap, context: ScoringContext, boxes: EgoBoxes) -> Verdict:
@@ -131,6 +164,20 @@ def _is_far(ego: Array, x: float, y: float, radius_m: float) -> bool:
 
 
 @njit(cache=True)
+def _area(ego: Array, reach_m: float) -> tuple[float, float, float, float]:
+    """Bounds of all boxes (41, 4, 2) of one plan, widened by `reach_m` and a millimetre."""
+    reach = reach_m + 1e-3
+    low_x, low_y = ego[:, :, 0].min() - reach, ego[:, :, 1].min() - reach
+    return low_x, low_y, ego[:, :, 0].max() + reach, ego[:, :, 1].max() + reach
+
+
+@njit(cache=True)
+def _is_apart(area: tuple, bounds: Array) -> bool:
+    """Whether a track stays out of an area at all times."""
+    return bounds[0] > area[2] or bounds[2] < area[0] or bounds[1] > area[3] or bounds[3] < area[1]
+
+
+@njit(cache=True)
 def _is_at_fault(state: Array, ego: Array, box: Array, x: float, y: float, is_stopped: bool, exposed: bool) -> bool:
     """The at-fault rules for a box that touches the ego's; `exposed`: in several lanes or off the drivable area."""
     if hypot(state[VX], state[VY]) <= STOPPED_SPEED_MPS:
@@ -147,9 +194,12 @@ def _is_at_fault(state: Array, ego: Array, box: Array, x: float, y: float, is_st
 def _collisions(
     traffic: tuple, exposed: Mask, states: Array, ego: Array, score: Array, step: Array, cause: Array
 ) -> None:
-    centers, corners, valid, radius_m, is_agent, is_stopped = traffic
+    centers, corners, valid, radius_m, bounds, is_agent, is_stopped = traffic
     for n in range(len(states)):
+        area = _area(ego[n], 0.0)
         for q in range(len(centers)):
+            if _is_apart(area, bounds[q]):
+                continue
             for t in range(NUM_STATES):
                 x, y = centers[q, t]
                 if (
@@ -172,7 +222,11 @@ def _time_to_collision(
 ) -> None:  # fmt: skip
     for n in range(len(states)):
         until = TTC_STEPS
+        fastest = np.abs(velocity[n]).max()
+        area = _area(ego[n], fastest * TTC_LOOK_AHEAD[-1] * STEP_S)
         for q in range(len(traffic[0])):
+            if _is_apart(area, traffic[4][q]):
+                continue
             t = _ttc_infraction(traffic, q, exposed[n], moving[n], velocity[n], states[n], ego[n], until)
             if t < until:
                 score[n], step[n], cause[n], until = 0.0, t, q, t

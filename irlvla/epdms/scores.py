@@ -121,7 +121,7 @@ def evaluate(context: ScoringContext, states: Array) -> Columns:
 def judge(context: ScoringContext, states: Array) -> tuple[Columns, Verdicts]:
     """What `evaluate` gives, and the verdicts behind it: of the four multipliers, TTC and LK."""
     states = check("states", states, (None, NUM_STATES, NUM_COLUMNS))
-    area_map, traffic = AreaMap.from_context(context), collisions.Traffic.from_context(context)
+    area_map, traffic = AreaMap.from_context(context), collisions.Traffic.near(context, states)
     chunks = [states[i : i + CHUNK] for i in range(0, len(states), CHUNK)] or [states]
     parts = [_judge(context, area_map, traffic, chunk) for chunk in chunks]
     progress = np.concatenate([part[PROGRESS_M] for part, _ in parts])
