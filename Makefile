@@ -1,12 +1,13 @@
 # make repro   environment, data, pipeline at the mini size
 # make test    environment, tests and the notebooks at the smoke size
 # make lab     JupyterLab on the notebooks
+# make study   the learning stages with two more seeds, and the table of all three
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro test notebooks lab data lock clean
+.PHONY: repro test notebooks study lab data lock clean
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -c "import sys; assert sys.version_info[:2] == (3, 11), f'Python 3.11 is needed, found {sys.version}'"
@@ -29,6 +30,9 @@ test: data
 notebooks: data
 	rm -rf runs/smoke
 	pytest --nbval-lax notebooks
+
+study: repro
+	dvc repro notebooks/study/dvc.yaml
 
 lab: data
 	jupyter lab --notebook-dir notebooks

@@ -18,8 +18,10 @@ from torch import Tensor
 from irlvla import PLAN_POSES
 from irlvla.epdms.context import ScoringContext
 from irlvla.models import baselines
+from irlvla.models.checks import checked, perceived_faults
 from irlvla.models.policy import Policy, best_plan
-from irlvla.models.reward_model import RewardModel
+from irlvla.models.regression import RegressionHead
+from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.models.semantic import CommandModel
 from irlvla.scenes.dataset import normalize_images
 from irlvla.scenes.scene import Scene
@@ -58,6 +60,23 @@ def policy_plans(policy: Policy, cached: Tokens) -> NDArray[np.float32]:
 
 
 @torch.no_grad()
+def checked_plans(policy: Policy, cached: Tokens) -> NDArray[np.float32]:
+    """(n, T, 3) what the policy drives if candidates with perceived faults come after all others (`checks.py`)."""
+    area, chosen = (policy.planner.encoder.x_range_m, policy.planner.encoder.y_range_m), []
+    for tokens in batches(cached):
+        plans, logits = policy.plan(tokens)
+        faults = perceived_faults(policy.read(tokens), plans, *area)
+        chosen.append(best_plan(plans, checked(logits, faults)))
+    return torch.cat(chosen).numpy()
+
+
+@torch.no_grad()
+def regression_plans(head: RegressionHead, cached: Tokens) -> NDArray[np.float32]:
+    """(n, T, 3) plans of the head without diffusion."""
+    return torch.cat([head(tokens) for tokens in batches(cached)]).numpy()
+
+
+@torch.no_grad()
 def policy_chains(
     policy: Policy, cached: Tokens, eta: float, std_floor: float, generator: torch.Generator
 ) -> NDArray[np.float32]:
@@ -70,7 +89,7 @@ def policy_chains(
 
 
 @torch.no_grad()
-def vocabulary_plans(reward_model: RewardModel, vocabulary: Array, cached: Tokens) -> NDArray[np.float32]:
+def vocabulary_plans(reward_model: RewardEnsemble, vocabulary: Array, cached: Tokens) -> NDArray[np.float32]:
     """(n, T, 3) plan of the vocabulary (V, T, 3) with the highest predicted reward, scene by scene."""
     plans = torch.as_tensor(vocabulary, dtype=torch.float32)
     best = [
@@ -101,13 +120,14 @@ def ego_status_agent(model: baselines.EgoStatusMLP) -> Agent:
     return lambda scene, images: model(scene.status()[None])[0]
 
 
-def policy_agent(policy: Policy, command_model: CommandModel) -> Agent:
-    """IRL-VLA after imitation or after reinforcement learning, by the policy given."""
-    return lambda scene, images: policy_plans(policy, encode_scene(policy, command_model, scene, images))[0]
+def policy_agent(policy: Policy, command_model: CommandModel, checks: bool = False) -> Agent:
+    """IRL-VLA after imitation or after reinforcement learning, by the policy given; with explicit checks if wanted."""
+    plans = checked_plans if checks else policy_plans
+    return lambda scene, images: plans(policy, encode_scene(policy, command_model, scene, images))[0]
 
 
 def vocabulary_agent(
-    policy: Policy, command_model: CommandModel, reward_model: RewardModel, vocabulary: Array
+    policy: Policy, command_model: CommandModel, reward_model: RewardEnsemble, vocabulary: Array
 ) -> Agent:
     """The reward model as a planner: it scores a fixed vocabulary on the policy's tokens (Hydra-MDP, GTRS)."""
     return lambda scene, images: vocabulary_plans(

@@ -16,7 +16,7 @@ from irlvla.agents import constant_velocity_agent, pdm_closed_plan, policy_agent
 from irlvla.closed_loop import Agent
 from irlvla.epdms.build import scoring_context
 from irlvla.models.policy import Policy
-from irlvla.models.semantic import CommandModel
+from irlvla.models.pretrained_vlm import load_command_model
 from irlvla.scenes.scene import Scene
 from irlvla.suite import Driver, file_version
 from irlvla.world.cameras import render
@@ -24,8 +24,8 @@ from irlvla.world.cameras import render
 Array = NDArray[np.float64]
 
 
-def driver(name: str, runs: Path) -> Driver:
-    """constant_velocity, pdm_closed, or the policy of the stage `name` below `runs`.
+def driver(name: str, runs: Path, checks: bool) -> Driver:
+    """constant_velocity, pdm_closed, or the policy of the stage `name` below `runs`, with explicit checks if wanted.
 
     Raises FileNotFoundError if there is no such policy.
     """
@@ -34,15 +34,16 @@ def driver(name: str, runs: Path) -> Driver:
     if name == "pdm_closed":
         return Driver(name, make_pdm_closed, "1")
     policy, vlm = runs / name / "policy.pt", runs / "semantic_reasoning" / "vlm"
-    return Driver(name, partial(make_policy, policy, vlm), file_version(policy, vlm / "model.safetensors"))
+    version = f"{file_version(policy, vlm / 'model.safetensors')}{' checked' if checks else ''}"
+    return Driver(name, partial(make_policy, policy, vlm, checks), version)
 
 
 @cache
-def make_policy(policy_path: Path, command_model_folder: Path) -> Agent:
+def make_policy(policy_path: Path, command_model_folder: Path, checks: bool) -> Agent:
     """IRL-VLA: the images of its cameras are rendered at each replan, in the size that it was trained with."""
     torch.set_num_threads(1)  # routes are driven in parallel
-    policy, command_model = Policy.load(policy_path), CommandModel.load(command_model_folder)
-    agent = policy_agent(policy, command_model)
+    policy, command_model = Policy.load(policy_path), load_command_model(command_model_folder)
+    agent = policy_agent(policy, command_model, checks)
     return lambda scene: agent(scene, render(scene, command_model.cameras, *policy.image_hw))
 
 

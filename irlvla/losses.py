@@ -47,13 +47,15 @@ def trajectory(plans: Tensor, logits: Tensor, anchors: Tensor, human: Tensor, ha
     """
     nearest = plan_distance(anchors[None], human[:, None]).argmin(dim=1)  # (B,)
     chosen = plans[torch.arange(len(plans), device=plans.device), nearest]
-    lever = plans.new_tensor([1.0, 1.0, HEADING_LEVER_M])
     target = F.one_hot(nearest, len(anchors)).to(logits.dtype)
     score = F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(dim=1)
-    return {
-        "trajectory": mean_where(((chosen - human) * lever).abs(), has_plan),
-        "score": mean_where(score, has_plan),
-    }
+    return regression(chosen, human, has_plan) | {"score": mean_where(score, has_plan)}
+
+
+def regression(plans: Tensor, human: Tensor, has_plan: Tensor) -> Terms:
+    """L1 distance of plans (B, T, 3) from the human's, over the scenes (B,) that have one."""
+    lever = plans.new_tensor([1.0, 1.0, HEADING_LEVER_M])
+    return {"trajectory": mean_where(((plans - human) * lever).abs(), has_plan)}
 
 
 def hungarian(cost: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+Source = Literal["meta", "bev", "map", "objects"]
+
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -33,6 +35,8 @@ class Data(Section):
 class SemanticReasoning(Section):
     cameras: list[str] = Field(min_length=1)  # in the order of the instruction; images of 01_data
     image_size: list[int] = Field(min_length=2, max_length=2)  # height, width in pixels that the model reads
+    pretrained: str | None  # image-text model of transformers, by name or folder; None: a small one, of these sizes:
+    lora_rank: NonNegativeInt  # of updates of the pretrained model; 0: all weights are trained
     tokens_per_view: PositiveInt
     vision_dim: PositiveInt
     vision_layers: PositiveInt
@@ -50,6 +54,7 @@ class Imitation(Section):
     image_size: list[int] = Field(min_length=2, max_length=2)  # height, width in pixels
     backbone: str  # a timm model
     pretrained: bool  # start from timm's weights
+    backbone_weights: str | None  # start from a DD3D-style checkpoint of VoVNetV2-99
     levels: list[int] = Field(min_length=1)  # feature levels of the backbone, finest first
     image_channels: PositiveInt  # of the feature pyramid
     channels: PositiveInt  # of tokens and transformer layers
@@ -71,6 +76,7 @@ class Imitation(Section):
     planner_epochs: PositiveInt  # of the planner alone, on tokens encoded once
     planner_batch_size: PositiveInt
     planner_learning_rate: PositiveFloat
+    ablations: dict[str, list[Source]]  # planners to compare with: name, kinds of tokens that they look at
     workers: NonNegativeInt  # processes that load images
     seed: NonNegativeInt
 
@@ -88,6 +94,7 @@ class RewardData(Section):
 
 
 class RewardWorldModel(Section):
+    members: PositiveInt  # of the ensemble
     heads: PositiveInt
     feedforward: PositiveInt
     blocks: PositiveInt
@@ -125,6 +132,7 @@ class Ppo(Section):
 
 class Reinforcement(Section):
     ppo: Ppo
+    pessimism: NonNegativeFloat  # standard deviations of the reward ensemble taken off its mean
     diagnose_every: PositiveInt  # iterations between looks at validation scenes
     diagnose_scenes: PositiveInt  # at most
     workers: PositiveInt
@@ -134,6 +142,7 @@ class Reinforcement(Section):
 class Evaluation(Section):
     root: str  # dataset in NAVSIM format, as in `data`
     bootstrap_samples: PositiveInt
+    vocabulary_sizes: list[PositiveInt]  # of the vocabulary scorers
     workers: PositiveInt
     seed: NonNegativeInt  # of the bootstrap and of the ego-status network
 
@@ -145,6 +154,7 @@ class ClosedLoop(Section):
     routes: PositiveInt
     length_range_m: list[PositiveFloat] = Field(min_length=2, max_length=2)
     drivers: list[Literal["constant_velocity", "imitation", "reinforcement", "pdm_closed"]] = Field(min_length=1)
+    checks: bool  # policies drive a candidate without a perceived collision or departure from the road
     workers: PositiveInt
     seed: NonNegativeInt
 

@@ -41,7 +41,8 @@ OBJECT_COLOURS = {
 HUMAN_COLOUR, EGO_COLOUR, RED_LIGHT_COLOUR = PALETTE[2], "#222222", "#d3202a"
 AGENT_COLOURS = {
     "human": HUMAN_COLOUR, "IRL-VLA": PALETTE[3], "IRL-VLA-IL": PALETTE[4], "PDM-Closed": PALETTE[7],
-    "constant velocity": PALETTE[9], "ego-status MLP": PALETTE[8], "vocabulary scorer": PALETTE[5],
+    "constant velocity": PALETTE[9], "ego-status MLP": PALETTE[8], "vocabulary scorer 256": PALETTE[5],
+    "regression head": PALETTE[6], "IL without semantics": PALETTE[0], "RLVR": PALETTE[1],
 }  # fmt: skip
 PLAN_COLOURS = (PALETTE[1], PALETTE[0], PALETTE[6], PALETTE[9], PALETTE[5], PALETTE[8])
 

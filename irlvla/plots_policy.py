@@ -1,20 +1,25 @@
 """Pictures of what the policy perceives and plans: predicted against true, from above, driving upwards."""
 
+import math
 from collections.abc import Mapping, Sequence
 
+import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from irlvla.geometry import box_corners
 from irlvla.models.perception import detections
-from irlvla.plots import EGO_COLOUR, HUMAN_COLOUR, PALETTE
-from irlvla.scenes.targets import BOX_COLUMNS, NO_CLASS
+from irlvla.models.policy import Policy, best_plan
+from irlvla.plots import EGO_COLOUR, HUMAN_COLOUR, PAGE_IN, PALETTE, draw_classes
+from irlvla.scenes.targets import BEV_CLASSES, BOX_COLUMNS, NO_CLASS
 from irlvla.vehicle import LENGTH_M, REAR_AXLE_TO_CENTER_M, WIDTH_M
 
 LINE_COLOURS = ("#8d99a6", PALETTE[3], PALETTE[4])  # of MAP_CLASSES
+CONFIDENT = 0.4  # predictions of a lower probability are not drawn
 CLASS_COLOURS = (PALETTE[0], PALETTE[1], PALETTE[4], PALETTE[8])  # of OBJECT_CLASSES
 
 
@@ -64,3 +69,77 @@ def draw_candidates(ax: Axes, plans: NDArray, human: NDArray | None, chosen: int
         ax.plot(-human[:, 1], human[:, 0], color=HUMAN_COLOUR, linewidth=2.2, label="human")
     if chosen is not None:
         ax.plot(-plans[chosen, :, 1], plans[chosen, :, 0], color=PALETTE[3], linewidth=1.6, label="chosen")
+
+
+def plan_panels(plan_sets: Mapping[str, NDArray], x_range_m: Sequence[float], y_range_m: Sequence[float]) -> Figure:
+    """A panel per set of plans (n, T, 3), under its title."""
+    figure, axes = plt.subplots(1, len(plan_sets), figsize=(PAGE_IN, 3.2))
+    for ax, (title, plans) in zip(axes, plan_sets.items(), strict=True):
+        frame(ax, x_range_m, y_range_m)
+        draw_candidates(ax, plans, None)
+        ax.set_title(title)
+    return figure
+
+
+def objects_and_map_panels(
+    batch: Mapping[str, torch.Tensor],
+    predictions: Mapping[str, torch.Tensor],
+    x_range_m: Sequence[float],
+    y_range_m: Sequence[float],
+) -> Figure:
+    """True objects and map lines of each sample of the batch above the predicted ones."""
+    names = ("boxes", "box_class", "polylines", "polyline_class")
+    figure, axes = plt.subplots(2, len(batch["boxes"]), figsize=(PAGE_IN, 3.8))
+    for row, (true, predicted) in enumerate(axes.T):
+        draw_objects_and_map(true, *(batch[name][row].numpy() for name in names))
+        draw_objects_and_map(predicted, *confident(predictions, row, CONFIDENT))
+        for ax, title in ((true, "true"), (predicted, "predicted")):
+            frame(ax, x_range_m, y_range_m)
+            ax.set_title(title)
+    return figure
+
+
+def segmentation_panels(
+    true: NDArray, predicted: NDArray, x_range_m: Sequence[float], y_range_m: Sequence[float]
+) -> Figure:
+    """True (n, X, Y) and predicted (n, X', Y') BEV classes of n samples side by side."""
+    figure, axes = plt.subplots(1, 2 * len(true), figsize=(PAGE_IN, 1.9))
+    for pair, *grids in zip(axes.reshape(-1, 2), true, predicted, strict=True):
+        for ax, grid, title in zip(pair, grids, ("true", "predicted"), strict=True):
+            draw_classes(ax, grid, BEV_CLASSES, x_range_m, y_range_m)
+            ax.set_title(title)
+            ax.get_legend().set_visible(ax is axes[-1])
+    return figure
+
+
+@torch.no_grad()
+def attention_over_bev(policy: Policy, tokens: dict[str, torch.Tensor]) -> torch.Tensor:
+    """(B, K, side, side) where candidates look in the BEV tokens, x-major: last step and block, mean over heads."""
+    look, seen = policy.planner.blocks[-1].looks["bev"], []
+    hook = look.register_forward_pre_hook(lambda module, given: seen.append(given))
+    policy.plan(tokens)
+    hook.remove()
+    features, bev = seen[-1]
+    weights = look.attention(look.norm(features), bev, bev)[1]
+    side = math.isqrt(bev.shape[1])
+    return weights.unflatten(2, (side, side))
+
+
+def attention_panels(
+    policy: Policy,
+    tokens: dict[str, torch.Tensor],
+    human: NDArray,
+    x_range_m: Sequence[float],
+    y_range_m: Sequence[float],
+) -> Figure:
+    """For each scene where the driven candidate looks in the BEV tokens, with it and the human plan (B, T, 3)."""
+    plans, logits = policy.plan(tokens)
+    driven, chosen = best_plan(plans, logits).detach().numpy(), logits.argmax(dim=1)
+    weights = attention_over_bev(policy, tokens)[torch.arange(len(chosen)), chosen].numpy()
+    figure, axes = plt.subplots(1, len(weights), figsize=(PAGE_IN, 2.1))
+    for ax, weight, plan, other in zip(axes, weights, driven, human, strict=True):
+        extent = (-y_range_m[0], -y_range_m[1], *x_range_m)  # columns run with y, to the left
+        ax.imshow(weight, origin="lower", extent=extent, cmap="Blues", vmin=0)
+        frame(ax, x_range_m, y_range_m)
+        draw_candidates(ax, plan[None], other, 0)
+    return figure

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from irlvla import ppo
 from irlvla.diffusion import Chain, TruncatedSchedule, replay_chain, sample_chain
 from irlvla.models.planner import Planner
-from irlvla.models.reward_model import RewardModel
+from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.reward_data import SCORE, Candidates, score_candidates
 
 Tokens = dict[str, Tensor]  # name -> (B, L, D)
@@ -45,7 +45,7 @@ class Settings:
     clip_last: float
     choice_clip: float
     target_kl: float  # the epochs of an iteration end when the approximate KL of the steps exceeds it
-    learning_rate: float
+    learning_rate: float  # at the first iteration; both rates fall linearly to zero
     critic_learning_rate: float
     cloning_weight: float
     max_grad_norm: float
@@ -92,12 +92,12 @@ def take(cached: Tokens, rows: Tensor) -> Tokens:
     return {name: values[rows].float() for name, values in cached.items()}
 
 
-def model_reward(reward_model: RewardModel, cached: Tokens) -> Reward:
-    """Rewards by the reward world model, from the cached tokens alone."""
+def model_reward(reward_model: RewardEnsemble, cached: Tokens, pessimism: float = 0.0) -> Reward:
+    """Rewards by the reward world model, from the cached tokens alone; what its members disagree on counts less."""
 
     @torch.no_grad()
     def reward(scenes: Tensor, plans: Tensor) -> Tensor:
-        return reward_model.reward(take(cached, scenes), plans)
+        return reward_model.reward(take(cached, scenes), plans, pessimism)
 
     return reward
 
@@ -235,6 +235,7 @@ def train(
     reference = copy.deepcopy(planner).requires_grad_(False)
     trained = ((planner, s.learning_rate), (critic, s.critic_learning_rate))
     optimizer = torch.optim.Adam([{"params": module.parameters(), "lr": rate} for module, rate in trained])
+    annealing = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=s.iterations)
     num_scenes = len(next(iter(cached.values())))
     for iteration in range(s.iterations):
         # roll-out
@@ -247,6 +248,7 @@ def train(
         b_chain, b_choice = advantages(b_old, b_values, s.baseline)
         # epochs x minibatches
         updated = update(planner, critic, optimizer, b_tokens, b_old, b_chain, b_choice, schedule, s, generator)
+        annealing.step()
         # figures
         chosen = (b_old.logits.softmax(dim=-1) * b_old.rewards).sum(dim=-1)
         values = b_values[:, None].expand_as(b_old.rewards)

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from irlvla.epdms.scores import SUB_SCORES
-from irlvla.models.reward_model import RewardModel, expected_scores, reward_losses
+from irlvla.models.reward_ensemble import RewardEnsemble
+from irlvla.models.reward_model import RewardModel, compose, reward_losses
 from irlvla.reinforcement import Tokens, take
 
 Scores = dict[str, Tensor]
@@ -55,12 +56,15 @@ def batch_losses(model: RewardModel, batch: dict[str, Tensor]) -> Scores:
 
 
 @torch.no_grad()
-def predict(model: RewardModel, cached: Tokens, plans: Tensor, batch_scenes: int = 32) -> dict[str, Array]:
-    """Expected sub-scores (n, N) of plans (n, N, T, 3)."""
-    parts = [
-        expected_scores(model(take(cached, rows), plans[rows])) for rows in torch.arange(len(plans)).split(batch_scenes)
-    ]
-    return {name: torch.cat([part[name] for part in parts]).numpy() for name in SUB_SCORES}
+def predict(
+    model: RewardEnsemble, cached: Tokens, plans: Tensor, batch_scenes: int = 32
+) -> tuple[dict[str, Array], Array, Array]:
+    """Sub-scores (n, N) of plans (n, N, T, 3), mean over the members; mean and standard deviation of their rewards."""
+    parts = [model(take(cached, rows), plans[rows]) for rows in torch.arange(len(plans)).split(batch_scenes)]
+    members = {name: torch.cat([part[name] for part in parts], dim=1) for name in SUB_SCORES}  # (M, n, N)
+    rewards = compose(members)
+    sub_scores = {name: values.mean(dim=0).numpy() for name, values in members.items()}
+    return sub_scores, rewards.mean(dim=0).numpy(), rewards.std(dim=0, correction=0).numpy()
 
 
 def status_only(cached: Tokens) -> Tokens:
@@ -114,6 +118,19 @@ def correlation_of_ranks(predicted: Array, true: Array) -> Array:
     p_norm, y_norm = np.linalg.norm(p, axis=1), np.linalg.norm(y, axis=1)
     correlation = (p * y).sum(axis=1) / np.where(p_norm * y_norm > 0, p_norm * y_norm, 1.0)
     return np.where(y_norm > 0, correlation, np.nan)
+
+
+def error_by_spread(predicted: Array, spread: Array, true: Array, parts: int = 5) -> dict[str, list[float]]:
+    """What the members' disagreement says of the error: mean `spread` and mean absolute `error` of the rewards in
+    `parts` equal parts of all plans, those the members agree on first.
+    """
+    order = np.argsort(spread.ravel(), kind="stable")
+    error = np.abs(predicted - true).ravel()
+    pieces = np.array_split(order, parts)
+    return {
+        "spread": [float(spread.ravel()[piece].mean()) for piece in pieces],
+        "error": [float(error[piece].mean()) for piece in pieces],
+    }
 
 
 def ranking_quality(predicted: Array, true: Array) -> dict[str, float]:

@@ -10,8 +10,8 @@ from straight_road import CAR, road_scene
 
 from irlvla import PLAN_POSES, agents
 from irlvla.epdms.build import scoring_context
-from irlvla.models import baselines
-from irlvla.models.reward_model import RewardModel
+from irlvla.models import baselines, checks
+from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.models.semantic import CommandModel
 
 torch.set_num_threads(1)
@@ -80,12 +80,26 @@ def test_chains_begin_near_the_anchors_and_end_at_other_plans():
     assert not np.array_equal(chains[0], chains[1])
 
 
+def test_checks_drive_a_candidate_without_a_perceived_fault_where_there_is_one():
+    policy, area = tiny_policy.policy().eval(), (tiny_policy.X_RANGE_M, tiny_policy.Y_RANGE_M)
+    with torch.no_grad():
+        tokens = policy.encode(tiny_policy.batch(3))
+        plans, logits = policy.plan(tokens)
+        faults = sum(f.int() for f in checks.perceived_faults(policy.read(tokens), plans, *area))
+    driven = torch.from_numpy(agents.checked_plans(policy, tokens))
+    chosen = (plans == driven[:, None]).all(dim=(-2, -1)).int().argmax(dim=1)
+    rows = torch.arange(3)
+    assert torch.equal(faults[rows, chosen], faults.min(dim=1).values)
+    free = logits.masked_fill(faults > faults.min(dim=1, keepdim=True).values, -torch.inf)
+    assert torch.equal(chosen, free.argmax(dim=1).int())
+
+
 def test_vocabulary_scorer_drives_the_plan_with_the_highest_reward():
     torch.manual_seed(0)
     policy = tiny_policy.policy()
     arguments = policy.arguments
     sizes = {name: arguments[name] for name in ("channels", "heads", "feedforward", "x_range_m", "y_range_m")}
-    model = RewardModel(**sizes, blocks=1).eval()
+    model = RewardEnsemble(members=1, **sizes, blocks=1).eval()
     with torch.no_grad():
         tokens = policy.encode(tiny_policy.batch(2))
         vocabulary = baselines.constant_velocity(status_rows(20))

@@ -1,11 +1,14 @@
 """Claims about the policy's geometry, shapes, saving, and its encode-once form."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tiny_policy
 import torch
+import yaml
 
-from irlvla import losses
+from irlvla import losses, model_size, params
 from irlvla.models.bev import BevEncoder, cell_centers, project
 from irlvla.models.perception import decode_boxes, encode_boxes
 from irlvla.models.planner import SOURCES, DecoderBlock, sample_bev
@@ -13,6 +16,7 @@ from irlvla.models.policy import Policy, best_plan
 from irlvla.tokens import TokenStore, encode_dataset, save_tokens
 
 torch.set_num_threads(1)
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_a_point_on_the_road_projects_where_the_pinhole_equation_says():
@@ -67,21 +71,33 @@ def test_tokens_predictions_and_plans_have_the_contracts_shapes():
 
 
 def test_one_optimisation_step_at_paper_size_reaches_every_weight():
-    """V2-99, BEV 128 x 128, 256 channels; only the images are small, for the sake of time."""
-    policy = Policy(**tiny_policy.paper_arguments(image_size=(32, 88)))
+    """V2-99, six cameras, BEV 128 x 128, 256 channels; only the images are small, for the sake of time."""
+    data, semantic, imitation, _ = model_size.sections(ROOT / "docs" / "params.paper.yaml")
+    sizes = model_size.arguments(Policy, imitation, data) | {"image_size": (32, 88)}
+    policy = Policy(**sizes, meta_channels=semantic.text_dim)
     policy.set_anchors(tiny_policy.human_plans(50), seed=0)
-    batch = tiny_policy.batch(1) | {"meta": torch.randn(1, 128, 4096)}
+    batch = model_size.example(policy, data.cameras, data.bev_cells, semantic.text_dim)
+    assert batch["images"].shape == (1, 6, 3, 32, 88)
     tokens = policy.encode(batch)
     predictions, (plans, logits) = policy.read(tokens), policy.predict(tokens)
     assert {name: tuple(tensor.shape[1:]) for name, tensor in tokens.items()} == {
-        "meta": (128, 256), "bev": (256, 256), "objects": (31, 256), "map": (24, 256), "status": (1, 256),
+        "meta": (4, 256), "bev": (256, 256), "objects": (31, 256), "map": (24, 256), "status": (1, 256),
     }  # fmt: skip
     assert predictions["bev_logits"].shape == (1, 7, 128, 128) and plans.shape == (2, 20, 8, 3)
-    assert sum(weight.numel() for weight in policy.parameters()) == 85_474_752
+    assert sum(weight.numel() for weight in policy.parameters()) == 92_037_568
     human, valid = batch["plan"].repeat(2, 1, 1), batch["has_plan"].repeat(2)
     terms = losses.trajectory(plans, logits, policy.anchors, human, valid) | losses.perception(predictions, batch)
     sum(terms.values()).backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in policy.parameters())
+
+
+def test_every_section_of_the_paper_size_is_valid_and_sets_the_same_keys_as_the_mini_size():
+    paper, mini = (yaml.safe_load((ROOT / name).read_text()) for name in ("docs/params.paper.yaml", "params.yaml"))
+    assert list(paper) == list(mini)
+    for name, section in paper.items():
+        if name != "runs":
+            getattr(params, "".join(word.title() for word in name.split("_")))(**section)
+            assert set(section) == set(mini[name])
 
 
 def test_a_fresh_planner_returns_the_noisy_plans_themselves():

@@ -11,6 +11,7 @@ from irlvla import PLAN_POSES, reward_training
 from irlvla.epdms.scores import MULTIPLIERS, SUB_SCORES, WEIGHTS
 from irlvla.geometry import box_corners, global_from_local
 from irlvla.losses import weighted
+from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.models.reward_model import (
     LOSS_WEIGHTS,
     RewardModel,
@@ -25,11 +26,17 @@ from irlvla.vehicle import LENGTH_M, REAR_AXLE_TO_CENTER_M, WIDTH_M
 torch.set_num_threads(1)
 
 
+SIZES = dict(channels=16, heads=2, feedforward=32, blocks=1, x_range_m=(-8.0, 56.0), y_range_m=(-32.0, 32.0))
+
+
 def tiny_model() -> RewardModel:
     torch.manual_seed(0)
-    return RewardModel(
-        channels=16, heads=2, feedforward=32, blocks=1, x_range_m=(-8.0, 56.0), y_range_m=(-32.0, 32.0)
-    ).eval()
+    return RewardModel(**SIZES).eval()
+
+
+def tiny_ensemble(members: int = 2) -> RewardEnsemble:
+    torch.manual_seed(0)
+    return RewardEnsemble(members=members, **SIZES).eval()
 
 
 def tiny_tokens(batch: int = 2, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -114,7 +121,7 @@ def test_default_weights_name_the_sub_scores_and_unknown_names_are_refused():
 
 
 def test_a_plans_reward_does_not_depend_on_the_other_plans_nor_on_other_scenes():
-    model, tokens = tiny_model(), tiny_tokens(2)
+    model, tokens = tiny_ensemble(), tiny_tokens(2)
     plans = straight_plans([2.0, 5.0, 9.0]).expand(2, -1, -1, -1)
     together = model.reward(tokens, plans)
     alone = model.reward({name: values[1:] for name, values in tokens.items()}, plans[1:, 2:])
@@ -132,14 +139,38 @@ def test_reward_sees_the_bev_under_the_plan():
 
 
 def test_a_saved_model_is_rebuilt_from_its_file(tmp_path):
-    model, tokens, plans = tiny_model(), tiny_tokens(1), straight_plans([2.0, 7.0])
+    model, tokens, plans = tiny_ensemble(3), tiny_tokens(1), straight_plans([2.0, 7.0])
     model.save(tmp_path / "rwm.pt")
-    loaded = RewardModel.load(tmp_path / "rwm.pt")
+    loaded = RewardEnsemble.load(tmp_path / "rwm.pt")
+    assert len(loaded.members) == 3
     assert torch.equal(model.reward(tokens, plans), loaded.reward(tokens, plans))
 
 
+def test_the_reward_of_an_ensemble_is_the_mean_of_its_members_and_pessimism_takes_off_their_spread():
+    model, tokens, plans = tiny_ensemble(3), tiny_tokens(1), straight_plans([2.0, 7.0])
+    alone = torch.stack([compose(expected_scores(member(tokens, plans))) for member in model.members])
+    torch.testing.assert_close(model.reward(tokens, plans), alone.mean(dim=0))
+    torch.testing.assert_close(model.reward(tokens, plans, 2.0), alone.mean(dim=0) - 2 * alone.std(dim=0, correction=0))
+    assert (alone.std(dim=0) > 0).all()  # members start from different weights
+    _, reward, spread = reward_training.predict(model, tokens, plans)
+    np.testing.assert_allclose(reward, alone.mean(dim=0).detach(), atol=1e-6)
+    np.testing.assert_allclose(spread, alone.std(dim=0, correction=0).detach(), atol=1e-6)
+
+
+def test_one_member_has_no_spread():
+    model, tokens, plans = tiny_ensemble(1), tiny_tokens(1), straight_plans([2.0, 7.0])
+    assert torch.equal(model.reward(tokens, plans, 5.0), model.reward(tokens, plans))
+
+
+def test_errors_are_grouped_from_agreement_to_disagreement():
+    spread, true = np.array([[0.3, 0.0, 0.2, 0.1]]), np.zeros((1, 4))
+    groups = reward_training.error_by_spread(np.array([[0.8, 0.1, -0.4, 0.2]]), spread, true, parts=2)
+    assert groups["spread"] == pytest.approx([0.05, 0.25]) and groups["error"] == pytest.approx([0.15, 0.6])
+
+
 def test_the_model_overfits_one_batch():
-    model, tokens = tiny_model(), tiny_tokens(2)
+    ensemble, tokens = tiny_ensemble(1), tiny_tokens(2)
+    model = ensemble.members[0]
     plans = straight_plans([0.5 * i for i in range(16)]).expand(2, -1, -1, -1)
     scores = random_scores((2, 16))
     dataset = reward_training.ScoredPlanDataset(tokens, plans, scores)
@@ -151,7 +182,7 @@ def test_the_model_overfits_one_batch():
         weighted(losses, LOSS_WEIGHTS | {"reward": 1.0}).backward()
         optimizer.step()
     assert losses["reward"] < 0.003
-    predicted = reward_training.predict(model, tokens, plans)
+    predicted, *_ = reward_training.predict(ensemble, tokens, plans)
     quality = reward_training.sub_score_quality(predicted, {n: v.numpy() for n, v in scores.items()})
     assert min(quality[name]["auc"] for name in SUB_SCORES if name != "ego_progress") > 0.98
 

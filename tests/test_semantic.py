@@ -77,7 +77,7 @@ def test_cached_continuations_agree_with_reading_the_whole_answer_again(model):
 
 def test_greedy_answer_is_the_one_of_transformers_generate_under_the_same_grammar(model):
     images, command, speed_mps = scenes(3)
-    prompt = model._prompt_ids(command, speed_mps)
+    prompt = model._inputs(images, command, speed_mps)["input_ids"]
     grammar = (model.speed_tokens.tolist(), model.comma.tolist(), model.path_tokens.tolist())
     said = model.vlm.generate(
         input_ids=prompt,

@@ -24,16 +24,6 @@ def arguments(**changes) -> dict:
     return small | changes
 
 
-def paper_arguments(**changes) -> dict:
-    """Constructor arguments at the paper's size; meta tokens as wide as those of Senna's language model."""
-    return {
-        "image_size": (256, 704), "backbone": "ese_vovnet99b", "levels": (2, 3, 4), "image_channels": 256,
-        "channels": 256, "heads": 8, "feedforward": 512, "bev_cells": 128, "bev_tokens_side": 16, "bev_blocks": 2,
-        "heights_m": (0.0, 0.5, 1.0, 1.5), "x_range_m": (-32.0, 32.0), "y_range_m": (-32.0, 32.0), "query_layers": 3,
-        "meta_channels": 4096, "num_anchors": 20, "plan_blocks": 2, "steps": 2,
-    } | changes  # fmt: skip
-
-
 def human_plans(count: int, seed: int = 0) -> np.ndarray:
     """(n, T, 3) arcs at constant speed."""
     rng = np.random.default_rng(seed)

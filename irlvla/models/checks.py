@@ -3,13 +3,15 @@
 Pure functions on boxes and BEV classes, predicted (`Policy.read`) or true. N plans, A objects, T poses.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from irlvla import PLAN_INTERVAL_S, PLAN_POSES
 from irlvla.models.perception import detections
-from irlvla.scenes.targets import BEV_CLASSES
+from irlvla.scenes.targets import BEV_CLASSES, NO_CLASS
 from irlvla.vehicle import LENGTH_M, REAR_AXLE_TO_CENTER_M, WIDTH_M
 
 Range = tuple[float, float]
@@ -76,6 +78,16 @@ def perceived_faults(
     drivable = predictions["bev_logits"].softmax(dim=1)[:, DRIVABLE].sum(dim=1)
     collision = collides(plans, boxes, probability > CONFIDENT)
     return collision, leaves_road(plans, drivable, x_range_m, y_range_m)
+
+
+def true_fault_shares(
+    plans: Tensor, targets: Mapping[str, Tensor], x_range_m: Range, y_range_m: Range
+) -> dict[str, float]:
+    """Shares of plans (B, T, 3) with a collision and off the road, by true boxes (B, A, 9), box_class and bev."""
+    road = torch.tensor(DRIVABLE)[targets["bev"].long()].float()
+    collision = collides(plans[:, None], targets["boxes"], targets["box_class"] != NO_CLASS)
+    off_road = leaves_road(plans[:, None], road, x_range_m, y_range_m)
+    return {"collision": collision.float().mean().item(), "off_road": off_road.float().mean().item()}
 
 
 def checked(logits: Tensor, faults: tuple[Tensor, ...]) -> Tensor:

@@ -60,7 +60,7 @@ class Policy(SavedModule):
 
     Args:
         image_size: height and width in pixels of the images it is trained with, kept for those who render for it.
-        backbone, levels, image_channels, pretrained: see `ImageBackbone`.
+        backbone, levels, image_channels, pretrained, backbone_weights: see `ImageBackbone`.
         channels, heads, feedforward: D, attention heads and hidden width of every transformer layer.
         bev_cells, bev_tokens_side, bev_blocks, heights_m: see `BevEncoder`.
         x_range_m, y_range_m: the area perceived, as in the targets.
@@ -97,10 +97,11 @@ class Policy(SavedModule):
         dropout: float = 0.0,
         sources: Sequence[str] = SOURCES,
         pretrained: bool = False,
+        backbone_weights: str | None = None,
     ):
         super().__init__(locals())
         area = (tuple(x_range_m), tuple(y_range_m))
-        images = ImageBackbone(backbone, levels, image_channels, pretrained)
+        images = ImageBackbone(backbone, levels, image_channels, pretrained, backbone_weights)
         bev = BevEncoder(image_channels, channels, bev_cells, bev_tokens_side, *area, heights_m, bev_blocks)
         shape = (channels, heads, feedforward, query_layers, *area)
         objects, elements = QueryDecoder(NUM_OBJECTS, *shape), QueryDecoder(NUM_POLYLINES, *shape)

@@ -137,10 +137,6 @@ class RewardModel(SavedModule):
         features = self.norm(features)
         return {name: head(features) for name, head in self.heads.items()}
 
-    def reward(self, tokens: Tokens, plans: Tensor) -> Tensor:
-        """(B, N) expected EPDMS of plans (B, N, T, 3), if the sub-scores were independent."""
-        return compose(expected_scores(self(tokens, plans)))
-
 
 def expected_scores(logits: Scores) -> Scores:
     """Expected value (B, N) of each sub-score: of the classes 0, 1/2, 1, of a probability, or of the regression."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-NOT_KEPT = ("self", "__class__", "pretrained")  # a loaded model has its weights from the file
+NOT_KEPT = ("self", "__class__", "pretrained", "backbone_weights")  # a loaded model has its weights from the file
 
 
 class SavedModule(nn.Module):

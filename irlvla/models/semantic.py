@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from irlvla.meta_actions import PATH_COMMANDS, SPEED_COMMANDS
@@ -61,13 +61,13 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 class CommandModel(nn.Module):
     """A vision-language model, its tokenizer, and the questions that we ask it."""
 
-    def __init__(self, vlm: DrivingVLM, tokenizer: PreTrainedTokenizerFast):
+    def __init__(self, vlm: nn.Module, tokenizer: PreTrainedTokenizerFast):
         super().__init__()
         self.vlm, self.tokenizer = vlm, tokenizer
         for name, tokens in (("speed_tokens", SPEED_COMMANDS), ("path_tokens", PATH_COMMANDS), ("comma", (",",))):
             ids = torch.tensor(tokenizer.convert_tokens_to_ids(list(tokens)))
             if tokenizer.unk_token_id in ids:
-                raise ValueError(f"the tokenizer lacks some of {tokens}; build it with `build_tokenizer`")
+                raise ValueError(f"the tokenizer lacks some of {tokens}; add them, or build it with `build_tokenizer`")
             self.register_buffer(name, ids, persistent=False)
 
     @classmethod
@@ -96,45 +96,49 @@ class CommandModel(nn.Module):
         return cls(DrivingVLM.from_pretrained(folder), tokenizer).eval()
 
     @property
+    def core(self) -> PreTrainedModel:
+        """transformers' model, with `model` and `lm_head`."""
+        return self.vlm
+
+    @property
     def cameras(self) -> tuple[str, ...]:
-        return tuple(self.vlm.config.cameras)
+        return tuple(self.core.config.cameras)
 
     def instruction(self, command: Tensor, speed_mps: Tensor) -> list[str]:
-        """What is asked of B scenes: `command` (B,) ids in COMMANDS, `speed_mps` (B,) present speeds."""
+        """What is asked of B scenes, views and question: `command` (B,) ids in COMMANDS, `speed_mps` (B,)."""
         images = " <image>" * self.vlm.config.tokens_per_view
         views = " ".join(f"{VIEW_NAMES[camera]} view{images}" for camera in self.cameras)
-        speeds = speed_mps.round().clamp(0, FASTEST_MPS).int().tolist()
-        commands = [COMMANDS[i] for i in command.tolist()]
-        return [f"{views} {QUESTION.format(command=c, speed=s)}" for c, s in zip(commands, speeds, strict=True)]
+        return [f"{views} {question}" for question in questions(command, speed_mps)]
 
     def forward(self, images: Tensor, command: Tensor, speed_mps: Tensor, speed_id: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, 13) of the speed command and, after the given `speed_id` (B,), logits (B, 9) of the path command.
 
         images (B, C, H, W, 3) uint8 in the order of `cameras`. This is the form for training (teacher forcing).
         """
-        prompt = self._prompt_ids(command, speed_mps)
-        ids = torch.cat([prompt, self._said(speed_id)], dim=1)
-        states = self.vlm.model(input_ids=ids, pixel_values=self._pixels(images), use_cache=False).last_hidden_state
+        inputs = followed_by(self._inputs(images, command, speed_mps), self._said(speed_id))
+        states = self.core.model(**inputs, use_cache=False).last_hidden_state
         return self._logits(states[:, -3], self.speed_tokens), self._logits(states[:, -1], self.path_tokens)
 
     @torch.no_grad()
     def answer(self, images: Tensor, command: Tensor, speed_mps: Tensor) -> Answer:
         """Likelihood of every valid answer, the greedy one, and the meta tokens. Arguments as in `forward`."""
-        prompt = self._prompt_ids(command, speed_mps)
-        read = self.vlm.model(input_ids=prompt, pixel_values=self._pixels(images), use_cache=True)
-        asked, cache = read.last_hidden_state[:, -1], read.past_key_values
+        inputs = self._inputs(images, command, speed_mps)
+        read = self.core.model(**inputs, use_cache=True)
+        asked, cache, mask = read.last_hidden_state[:, -1], read.past_key_values, inputs["attention_mask"]
         speed_log_probs = self._logits(asked, self.speed_tokens).log_softmax(-1)  # (B, 13)
         speed, n_speeds = speed_log_probs.argmax(-1), len(SPEED_COMMANDS)
 
         every_speed = torch.arange(n_speeds, device=speed.device).repeat(len(speed))
         cache.batch_repeat_interleave(n_speeds)
-        said = self._continue(self._said(every_speed), cache)  # (B 13, 2, D) at <SPEED> and <,>
+        mask = mask.repeat_interleave(n_speeds, dim=0)
+        said = self._continue(self._said(every_speed), cache, mask)  # (B 13, 2, D) at <SPEED> and <,>
         path_log_probs = self._logits(said[:, -1], self.path_tokens).log_softmax(-1).view(len(speed), n_speeds, -1)
 
         chosen = torch.arange(len(speed), device=speed.device) * n_speeds + speed
         path = path_log_probs.flatten(0, 1)[chosen].argmax(-1)
         cache.batch_select_indices(chosen)
-        ended = self._continue(self.path_tokens[path][:, None], cache)  # (B, 1, D) at <PATH>
+        mask = torch.cat([mask, mask.new_ones(len(mask), 2)], dim=1)[chosen]
+        ended = self._continue(self.path_tokens[path][:, None], cache, mask)  # (B, 1, D) at <PATH>
         meta = torch.cat([asked[:, None], said[chosen], ended], dim=1)
         return Answer(speed_log_probs[:, :, None] + path_log_probs, speed, path, meta)
 
@@ -142,10 +146,13 @@ class CommandModel(nn.Module):
         """(B, 4, text_dim) hidden states at the end of the instruction and at the greedy answer's tokens."""
         return self.answer(images, command, speed_mps).meta
 
-    def _prompt_ids(self, command: Tensor, speed_mps: Tensor) -> Tensor:
-        """(B, L); every instruction has the same number of tokens."""
-        ids = self.tokenizer(self.instruction(command, speed_mps), return_tensors="pt", add_special_tokens=False)
-        return ids["input_ids"].to(self.speed_tokens.device)
+    def _inputs(self, images: Tensor, command: Tensor, speed_mps: Tensor) -> dict[str, Tensor]:
+        """What the model reads: input_ids and attention_mask (B, L), and the pixels. Nothing is padded: every
+        instruction has the same number of tokens.
+        """
+        asked = self.tokenizer(self.instruction(command, speed_mps), return_tensors="pt", add_special_tokens=False)
+        ids = asked["input_ids"].to(self.speed_tokens.device)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": self._pixels(images)}
 
     def _pixels(self, images: Tensor) -> Tensor:
         """uint8 (B, C, H, W, 3) -> (B, C, 3, height, width) in (-1, 1), resized to what the model reads."""
@@ -163,10 +170,24 @@ class CommandModel(nn.Module):
         """Token ids (n, 2) of <SPEED> and <,>."""
         return torch.stack([self.speed_tokens[speed_id], self.comma.expand(len(speed_id))], dim=1)
 
-    def _continue(self, ids: Tensor, cache) -> Tensor:
-        """Hidden states (n, l, D) of tokens (n, l) after those in the cache, which grows by them."""
-        return self.vlm.model(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
+    def _continue(self, ids: Tensor, cache: Cache, mask: Tensor) -> Tensor:
+        """Hidden states (n, l, D) of tokens (n, l) after those in the cache, which grows by them; mask (n, L)."""
+        inputs = followed_by({"input_ids": ids[:, :0], "attention_mask": mask}, ids)
+        return self.core.model(**inputs, past_key_values=cache, use_cache=True).last_hidden_state
 
     def _logits(self, states: Tensor, tokens: Tensor) -> Tensor:
         """(..., len(tokens)) logits of these tokens alone: decoding is constrained to them."""
-        return F.linear(states, self.vlm.lm_head.weight[tokens])
+        return self.core.lm_head(states)[..., tokens]
+
+
+def questions(command: Tensor, speed_mps: Tensor) -> list[str]:
+    """The question to each of B scenes: `command` (B,) ids in COMMANDS, `speed_mps` (B,) present speeds."""
+    speeds = speed_mps.round().clamp(0, FASTEST_MPS).int().tolist()
+    commands = [COMMANDS[i] for i in command.tolist()]
+    return [QUESTION.format(command=c, speed=s) for c, s in zip(commands, speeds, strict=True)]
+
+
+def followed_by(inputs: dict[str, Tensor], ids: Tensor) -> dict[str, Tensor]:
+    """Inputs with further token ids (B, l) at the end, all of them visible."""
+    mask = torch.cat([inputs["attention_mask"], torch.ones_like(ids)], dim=1)
+    return inputs | {"input_ids": torch.cat([inputs["input_ids"], ids], dim=1), "attention_mask": mask}

@@ -5,7 +5,7 @@ is no imitation target.
 """
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
@@ -17,9 +17,23 @@ from irlvla.vehicle import LENGTH_M, REAR_AXLE_TO_CENTER_M, WIDTH_M
 
 Array = NDArray[np.float64]
 
-MAX_LATERAL_M = 1.2  # of drawn offsets: up to about a third of a lane
-MAX_HEADING_RAD = np.deg2rad(10)
-SPEED_FACTORS = (0.6, 1.3)
+
+@dataclass(frozen=True)
+class Spread:
+    """How far drawn starts lie from the logged one."""
+
+    lateral_m: float
+    heading_rad: float
+    speed_factors: tuple[float, float]
+
+
+# Each a third of the starts: as after a moment of imprecise driving, within a third of a lane; as after a wrong plan,
+# at the kerb, in the lane beside or in the oncoming one; and stopped, or nearly, where the human drove on.
+SPREADS = (
+    Spread(1.2, np.deg2rad(10), (0.6, 1.3)),
+    Spread(4.0, np.deg2rad(15), (0.3, 1.3)),
+    Spread(1.2, np.deg2rad(10), (0.0, 0.2)),
+)
 MARGIN_M = 0.3  # kept free between the moved ego and every object
 TRIES = 12
 ROAD_LAYERS = ("ROADBLOCK", "INTERSECTION", "CARPARK_AREA")
@@ -56,10 +70,11 @@ def perturb(scene: Scene, lateral_m: float, heading_rad: float, speed_factor: fl
 
 def draw_perturbation(scene: Scene, rng: np.random.Generator) -> Scene | None:
     """A random `perturb` of the scene that starts on the road and clear of every object; None if none is found."""
+    spread = SPREADS[rng.integers(len(SPREADS))]
     for attempt in range(TRIES):
         reach = 1 - attempt / TRIES  # smaller and smaller offsets, for tight places
-        lateral_m, heading_rad = rng.uniform(-reach, reach, 2) * (MAX_LATERAL_M, MAX_HEADING_RAD)
-        moved = perturb(scene, lateral_m, heading_rad, rng.uniform(*SPEED_FACTORS))
+        lateral_m, heading_rad = rng.uniform(-reach, reach, 2) * (spread.lateral_m, spread.heading_rad)
+        moved = perturb(scene, lateral_m, heading_rad, rng.uniform(*spread.speed_factors))
         if starts_clear(moved):
             return moved
     return None

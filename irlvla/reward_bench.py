@@ -1,0 +1,63 @@
+"""What a reward costs: the reward world model beside the simulator's EPDMS, on the scenes of a finished run.
+
+    python -m irlvla.reward_bench runs
+
+Both score the same plans of the same scenes. EPDMS is ours, exact and batched; the official scorer is quoted from
+measurements on one core: 60 ms a plan as its scripts call it, 16 ms in its best batched use of 256 plans.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import joblib
+import torch
+
+from irlvla.models.reward_ensemble import RewardEnsemble
+from irlvla.reinforcement import model_reward, simulator_reward
+from irlvla.reward_data import load_scored_plans
+from irlvla.tokens import TokenStore
+
+OFFICIAL_MS = {"official scorer, as its scripts call it (quoted)": 60.0, "official scorer, batched (quoted)": 16.0}
+REPEATS = 5
+
+
+def milliseconds_per_plan(reward: Callable, plans: torch.Tensor) -> float:
+    """Median over repetitions of the time to reward plans (n, N, T, 3) of n scenes, per plan."""
+    times, scenes = [], torch.arange(len(plans))
+    for _ in range(REPEATS + 1):
+        start = time.perf_counter()
+        reward(scenes, plans)
+        times.append(time.perf_counter() - start)
+    return 1e3 * median(times[1:]) / plans.shape[:2].numel()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print milliseconds per plan, rewards per second, and factors to the official scorer."""
+    parser = argparse.ArgumentParser(prog="python -m irlvla.reward_bench", description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, help="folder of a finished run, with data, imitation, reward_data, ...")
+    parser.add_argument("--scenes", type=int, default=64)
+    options = parser.parse_args(arguments)
+    data = load_scored_plans(options.runs / "reward_data" / "val.parquet")
+    tokens, plans = data.tokens[: options.scenes].tolist(), torch.from_numpy(data.plans[: options.scenes])
+    cached = TokenStore(options.runs / "imitation" / "tokens.npz").batch(tokens)
+    ensemble = RewardEnsemble.load(options.runs / "reward_world_model" / "reward_model.pt")
+    contexts, cores = options.runs / "data" / "contexts", joblib.cpu_count()
+    found = dict(OFFICIAL_MS)
+    for jobs in sorted({1, cores}):
+        simulator = simulator_reward(tokens, contexts, human_filter=True, jobs=jobs)
+        found[f"EPDMS, ours, {jobs} core(s)"] = milliseconds_per_plan(simulator, plans)
+    for threads in sorted({1, cores}):
+        torch.set_num_threads(threads)
+        model = model_reward(ensemble, cached)
+        found[f"reward model of {len(ensemble.members)}, {threads} core(s)"] = milliseconds_per_plan(model, plans)
+    print(f"{plans.shape[1]} plans in each of {len(plans)} scenes")
+    print(f"{'reward':50s} {'ms a plan':>10s} {'per second':>11s} {'official / this':>16s}")
+    for name, ms in found.items():
+        print(f"{name:50s} {ms:10.4f} {1e3 / ms:11.0f} {max(OFFICIAL_MS.values()) / ms:16.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Claims about the table over several seeds."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from irlvla import study
+from irlvla.scenes.split import Group
+
+ROOT = Path(__file__).resolve().parents[1]
+GROUPS = (Group("a", "b", (("c", "d"),)), Group("e", "f", (("g", "h"),)))
+
+
+def scores(**of_agent: tuple[float, float]) -> pd.DataFrame:
+    """Rows of agents whose every scene of the first and of the second group has these scores."""
+    names = {agent.replace("_", "-"): values for agent, values in of_agent.items()}
+    return pd.DataFrame([
+        {"agent": agent, "token": token, "score": value, "weight": 1.0}
+        for agent, values in names.items()
+        for group, value in zip(GROUPS, values, strict=True)
+        for token in group.tokens
+    ])  # fmt: skip
+
+
+def test_scores_and_differences_are_means_over_the_seeds():
+    first = scores(IRL_VLA_IL=(0.5, 0.5), IRL_VLA=(0.6, 0.8))
+    second = scores(IRL_VLA_IL=(0.4, 0.4), IRL_VLA=(0.4, 0.6))
+    table = study.seed_table([first, second], GROUPS, samples=200, seed=0)
+    row = table.loc[("IRL-VLA", "stage_one")]
+    assert row["score"] == pytest.approx((0.7 + 0.5) / 2)
+    assert row["score_std"] == pytest.approx(0.2 / np.sqrt(2))
+    assert row["difference"] == pytest.approx((0.2 + 0.1) / 2)
+    assert (row["least"], row["most"]) == (pytest.approx(0.1), pytest.approx(0.2))
+    assert (row["low"], row["high"]) == (pytest.approx(0.05), pytest.approx(0.25))  # both groups are one or the other
+    assert table.loc[("IRL-VLA", "combined"), "score"] == pytest.approx((0.36 + 0.64 + 0.16 + 0.36) / 4)
+    assert (table.loc["IRL-VLA-IL"][["difference", "low", "high"]] == 0).all(axis=None)
+
+
+def test_a_seed_changes_what_learns_and_nothing_else():
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    changed = study.seeded(params, 7, "runs/study/seed7")
+    assert changed["runs"] == "runs/study/seed7"
+    for name, section in params.items():
+        if name in study.LEARNING[:-1]:
+            assert changed[name] == section | {"seed": 7}
+        elif name != "runs":
+            assert changed[name] == section
+
+
+def test_the_matrix_runs_the_learning_stages_from_their_own_notebooks():
+    stages = yaml.safe_load((ROOT / "notebooks" / "study" / "dvc.yaml").read_text())["stages"]
+    assert tuple(stages) == (*study.LEARNING, "table")
+    for name in study.LEARNING:
+        assert stages[name]["cmd"] == f"python -m irlvla.study run {name} ${{item.seed}}"
+        assert stages[name]["params"] == [name]
+        notebooks = [ROOT / dep for dep in stages[name]["deps"] if dep.startswith("notebooks/")]
+        assert [path.stem.split("_", 1)[1] for path in notebooks] == [name] and notebooks[0].is_file()
+
+
+def test_without_a_main_run_a_seed_says_what_is_missing(tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"runs/data is missing: run `dvc repro`"):
+        study.run("imitation", 1)
