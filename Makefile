@@ -1,13 +1,14 @@
 # make repro   environment, data, pipeline at the mini size
 # make test    environment, tests and the notebooks at the smoke size
 # make lab     JupyterLab on the notebooks
-# make study   the learning stages with two more seeds, and the table of all three
+# make site    the executed notebooks and the figures as pages, in runs/site
+# make study   03 to 08 with two more seeds, all drivers on all routes with all three, and the tables
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro test notebooks study lab data lock clean
+.PHONY: repro test notebooks site study lab data lock clean
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -c "import sys; assert sys.version_info[:2] == (3, 11), f'Python 3.11 is needed, found {sys.version}'"
@@ -30,6 +31,9 @@ test: data
 notebooks: data
 	rm -rf runs/smoke
 	pytest --nbval-lax notebooks
+
+site: repro
+	python -m irlvla.site runs runs/site
 
 study: repro
 	dvc repro notebooks/study/dvc.yaml

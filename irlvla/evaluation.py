@@ -112,12 +112,26 @@ def bootstrap_interval(values: Array, samples: int, seed: int) -> tuple[float, f
     return float(low), float(high)
 
 
+def clustered_interval(values: Array, clusters: Array, samples: int, seed: int) -> tuple[float, float]:
+    """Interval of the mean of `values` (R,), drawn by whole clusters: `clusters` (R,) names the group of each row."""
+    _, cluster = np.unique(clusters, return_inverse=True)
+    total, count = np.bincount(cluster, values), np.bincount(cluster)
+    drawn = np.random.default_rng(seed).integers(len(total), size=(samples, len(total)))
+    means = total[drawn].sum(axis=1) / count[drawn].sum(axis=1)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
 def summary(scores: pd.DataFrame, groups: Sequence[Group], samples: int, seed: int) -> pd.DataFrame:
-    """One row per agent: the score combined and per stage with intervals, filter variants, sub-scores per stage."""
+    """One row per agent: the score combined and per stage with intervals, filter variants, sub-scores per stage.
+
+    `seeds` counts the training runs behind the plans: a `scores` table is of one.
+    """
     lines = []
     for agent, rows in scores.groupby("agent", sort=False):
         by_group = group_scores(rows, groups)
-        line: dict[str, object] = {"agent": agent, "groups": len(groups), "scenes": int(rows["stage"].notna().sum())}
+        line: dict[str, object] = {"agent": agent, "groups": len(groups), "scenes": int(rows["stage"].notna().sum()),
+                                   "seeds": 1}  # fmt: skip
         for stage in STAGES:
             values = getattr(by_group, stage)
             low, high = bootstrap_interval(values, samples, seed)
@@ -145,6 +159,34 @@ def paired_difference(
         lines.append({"stage": stage, "difference": difference.mean(), "low": low, "high": high,
                       "groups_better": better, "groups_worse": worse})  # fmt: skip
     return pd.DataFrame(lines).set_index("stage")
+
+
+def by_scenario(
+    scores: pd.DataFrame, groups: Sequence[Group], scenario: pd.Series, agent: str, other: str, samples: int, seed: int
+) -> pd.DataFrame:
+    """Mean score over scenes per scenario type, a column per agent, and `agent` minus `other` with its interval.
+
+    Means are unweighted, over both stages; intervals come from drawing groups, as a group's scenes are alike.
+    `scenario` names the type of a scene, by token.
+    """
+    rows = scores[scores["stage"].notna()]
+    values = rows.pivot(index="token", columns="agent", values="score")[rows["agent"].unique()].astype(float)
+    group_of = pd.Series({token: i for i, group in enumerate(groups) for token in group.tokens})
+    lines = []
+    for name, tokens in values.index.groupby(scenario[values.index]).items():
+        difference, clusters = (values[agent] - values[other])[tokens], group_of[tokens].to_numpy()
+        low, high = clustered_interval(difference.to_numpy(), clusters, samples, seed)
+        line = {"scenario": name, "scenes": len(tokens), "groups": len(np.unique(clusters))}
+        lines.append(line | {**values.loc[tokens].mean(), "difference": difference.mean(), "low": low, "high": high})
+    return pd.DataFrame(lines).set_index("scenario")
+
+
+def candidate_table(result: pd.DataFrame, numbers: Mapping[str, int]) -> pd.DataFrame:
+    """Two-stage score with its interval against the candidates per scene; `numbers` of them by agent of `summary`."""
+    table = result.loc[list(numbers), ["combined", "combined_low", "combined_high"]]
+    table = table.set_axis(["score", "low", "high"], axis=1)
+    table.insert(0, "candidates", list(numbers.values()))
+    return table
 
 
 def most_different_scene(scores: pd.DataFrame, agent: str, other: str) -> str:

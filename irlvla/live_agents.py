@@ -12,44 +12,124 @@ import torch
 from numpy.typing import NDArray
 
 from irlvla import PLAN_POSES
-from irlvla.agents import constant_velocity_agent, pdm_closed_plan, policy_agent
+from irlvla.agents import Agent as SeeingAgent
+from irlvla.agents import (
+    constant_velocity_agent,
+    ego_status_agent,
+    encode_scene,
+    pdm_closed_plan,
+    policy_agent,
+    regression_plans,
+    vocabulary_agent,
+)
 from irlvla.closed_loop import Agent
+from irlvla.diffusion import fit_anchors
 from irlvla.epdms.build import scoring_context
+from irlvla.models.baselines import fit_ego_status_mlp
 from irlvla.models.policy import Policy
 from irlvla.models.pretrained_vlm import load_command_model
+from irlvla.models.regression import RegressionHead
+from irlvla.models.reward_ensemble import RewardEnsemble
+from irlvla.models.semantic import CommandModel
 from irlvla.scenes.scene import Scene
+from irlvla.scenes.targets import load_targets
 from irlvla.suite import Driver, file_version
 from irlvla.world.cameras import render
 
 Array = NDArray[np.float64]
 
+NO_IMAGES = np.zeros((0, 0, 0, 3), dtype=np.uint8)
+POLICIES = {
+    "without_semantics": "imitation/ablations/without_semantics.pt",
+    "imitation": "imitation/policy.pt",
+    "rlvr": "reinforcement/policy_rlvr.pt",
+    "reinforcement": "reinforcement/policy.pt",
+}
+VOCABULARY_SIZE = 256
 
-def driver(name: str, runs: Path, checks: bool) -> Driver:
-    """constant_velocity, pdm_closed, or the policy of the stage `name` below `runs`, with explicit checks if wanted.
 
-    Raises FileNotFoundError if there is no such policy.
+def driver(name: str, runs: Path, checks: bool, seed: int) -> Driver:
+    """A driver by name, from what the stages wrote below `runs`.
+
+    constant_velocity, ego_status_mlp, regression_head, vocabulary_scorer, pdm_closed, or one of POLICIES: with explicit
+    checks if wanted. `seed` is that of the network on the ego status and of the vocabulary.
+    Raises FileNotFoundError if a stage's file is missing, ValueError for another name.
     """
+    vlm, policy = runs / "semantic_reasoning" / "vlm", runs / POLICIES["imitation"]
+    train = runs / "data" / "scenes" / "train.npz"
+    encoders = (policy, vlm / "model.safetensors")
+    if name in POLICIES:
+        own = runs / POLICIES[name]
+        version = f"{file_version(own, *encoders[1:])}{' checked' if checks else ''}"
+        return Driver(name, partial(make_policy, own, vlm, checks), version)
+    if name == "regression_head":
+        head = runs / "imitation" / "regression.pt"
+        return Driver(name, partial(make_regression_head, head, policy, vlm), file_version(head, *encoders))
+    if name == "vocabulary_scorer":
+        reward_model = runs / "reward_world_model" / "reward_model.pt"
+        version = f"{file_version(reward_model, train, *encoders)} {seed}"
+        return Driver(name, partial(make_vocabulary_scorer, reward_model, train, seed, policy, vlm), version)
+    if name == "ego_status_mlp":
+        return Driver(name, partial(make_ego_status_mlp, train, seed), f"{file_version(train)} {seed}")
     if name == "constant_velocity":
         return Driver(name, make_constant_velocity, "1")
     if name == "pdm_closed":
         return Driver(name, make_pdm_closed, "1")
-    policy, vlm = runs / name / "policy.pt", runs / "semantic_reasoning" / "vlm"
-    version = f"{file_version(policy, vlm / 'model.safetensors')}{' checked' if checks else ''}"
-    return Driver(name, partial(make_policy, policy, vlm, checks), version)
+    raise ValueError(f"no driver is called {name!r}")
 
 
 @cache
 def make_policy(policy_path: Path, command_model_folder: Path, checks: bool) -> Agent:
     """IRL-VLA: the images of its cameras are rendered at each replan, in the size that it was trained with."""
+    policy, command_model = _encoders(policy_path, command_model_folder)
+    return _seeing(policy_agent(policy, command_model, checks), policy, command_model)
+
+
+@cache
+def make_regression_head(head_path: Path, policy_path: Path, command_model_folder: Path) -> Agent:
+    """One plan straight from the tokens of the imitation policy's encoders."""
+    head, (policy, command_model) = RegressionHead.load(head_path), _encoders(policy_path, command_model_folder)
+
+    def agent(scene: Scene, images: NDArray[np.uint8]) -> Array:
+        return regression_plans(head, encode_scene(policy, command_model, scene, images))[0]
+
+    return _seeing(agent, policy, command_model)
+
+
+@cache
+def make_vocabulary_scorer(
+    reward_model_path: Path, train_path: Path, seed: int, policy_path: Path, command_model_folder: Path
+) -> Agent:
+    """The reward model chooses among VOCABULARY_SIZE modes of human plans, as in notebook 07."""
+    policy, command_model = _encoders(policy_path, command_model_folder)
+    targets = load_targets(train_path)
+    human = targets["plan"][targets["has_plan"]]
+    vocabulary = fit_anchors(human, min(VOCABULARY_SIZE, len(human)), seed)
+    reward_model = RewardEnsemble.load(reward_model_path)
+    return _seeing(vocabulary_agent(policy, command_model, reward_model, vocabulary), policy, command_model)
+
+
+@cache
+def make_ego_status_mlp(train_path: Path, seed: int) -> Agent:
+    """The blind network of notebook 07."""
+    targets = load_targets(train_path)
+    known = targets["has_plan"]
+    agent = ego_status_agent(fit_ego_status_mlp(targets["status"][known], targets["plan"][known], seed))
+    return lambda scene: agent(scene, NO_IMAGES)
+
+
+def _encoders(policy_path: Path, command_model_folder: Path) -> tuple[Policy, CommandModel]:
     torch.set_num_threads(1)  # routes are driven in parallel
-    policy, command_model = Policy.load(policy_path), load_command_model(command_model_folder)
-    agent = policy_agent(policy, command_model, checks)
+    return Policy.load(policy_path), load_command_model(command_model_folder)
+
+
+def _seeing(agent: SeeingAgent, policy: Policy, command_model: CommandModel) -> Agent:
     return lambda scene: agent(scene, render(scene, command_model.cameras, *policy.image_hw))
 
 
 def make_constant_velocity() -> Agent:
     """Straight on at the present speed."""
-    return lambda scene: constant_velocity_agent(scene, np.zeros((0, 0, 0, 3), dtype=np.uint8))
+    return lambda scene: constant_velocity_agent(scene, NO_IMAGES)
 
 
 def make_pdm_closed() -> Agent:

@@ -100,13 +100,12 @@ def part_table(policy: Policy, command_model: CommandModel, reward_model: Reward
     with torch.no_grad():
         features = encoder.backbone(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         tokens = policy.encode(batch)
-    calibration = (batch["intrinsics"], batch["ego_from_camera"], policy.image_hw)
     shown = (torch.zeros(1, images.shape[1], *policy.image_hw, 3, dtype=torch.uint8), torch.tensor([0]))
     plans = batch["plan"][:, None].expand(-1, REWARDED_PLANS, -1, -1)
     parts: list[tuple[str, nn.Module, Callable]] = [
         ("vision-language model", command_model, lambda: command_model.meta_tokens(*shown, torch.tensor([5.0]))),
         (f"image backbone, {images.shape[1]} cameras", encoder.backbone, lambda: encoder.backbone(images[0])),
-        ("bird's-eye view", encoder.bev, lambda: encoder.bev(features, *calibration)),
+        ("bird's-eye view", encoder.bev, lambda: encoder.bev(batch, features)),
         ("objects, map", encoder.perception, lambda: encoder.perception(tokens["bev"], tokens["status"])),
         (f"planner, {policy.schedule.steps} steps", policy.planner, lambda: policy.plan(tokens)),
         (f"reward model, {REWARDED_PLANS} plans", reward_model, lambda: reward_model.reward(tokens, plans)),

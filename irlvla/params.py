@@ -8,6 +8,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 Source = Literal["meta", "bev", "map", "objects"]
+DriverName = Literal[
+    "constant_velocity", "ego_status_mlp", "regression_head", "vocabulary_scorer", "without_semantics", "imitation",
+    "rlvr", "reinforcement", "pdm_closed",
+]  # fmt: skip
 
 
 class Section(BaseModel):
@@ -56,7 +60,10 @@ class Imitation(Section):
     pretrained: bool  # start from timm's weights
     backbone_weights: str | None  # start from a DD3D-style checkpoint of VoVNetV2-99
     levels: list[int] = Field(min_length=1)  # feature levels of the backbone, finest first
+    shrink: PositiveInt  # the backbone sees images shrunk by this factor; the pixels laid on the road are not
     image_channels: PositiveInt  # of the feature pyramid
+    pixel_channels: PositiveInt  # of the finest BEV cells, into which the pixels go
+    bev_channels: PositiveInt  # of the coarser ones, into which the backbone's features go
     channels: PositiveInt  # of tokens and transformer layers
     heads: PositiveInt
     feedforward: PositiveInt
@@ -149,14 +156,12 @@ class Evaluation(Section):
 
 class ClosedLoop(Section):
     root: str  # dataset with the towns' networks and maps, seen from the repository's root
-    towns: list[str] = Field(min_length=1)  # of the test split
-    scenarios: list[str] = Field(min_length=1)  # of `world.scenarios.SCENARIOS`; routes take turns
-    routes: PositiveInt
-    length_range_m: list[PositiveFloat] = Field(min_length=2, max_length=2)
-    drivers: list[Literal["constant_velocity", "imitation", "reinforcement", "pdm_closed"]] = Field(min_length=1)
+    suite: str  # file of routes (`route_suite.py`), seen from the repository's root
+    routes: PositiveInt | None  # the first ones of the file; null: all
+    drivers: list[DriverName] = Field(min_length=1)
     checks: bool  # policies drive a candidate without a perceived collision or departure from the road
     workers: PositiveInt
-    seed: NonNegativeInt
+    seed: NonNegativeInt  # of the ego-status MLP and the vocabulary
 
 
 class Figures(Section):

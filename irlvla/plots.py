@@ -42,7 +42,8 @@ HUMAN_COLOUR, EGO_COLOUR, RED_LIGHT_COLOUR = PALETTE[2], "#222222", "#d3202a"
 AGENT_COLOURS = {
     "human": HUMAN_COLOUR, "IRL-VLA": PALETTE[3], "IRL-VLA-IL": PALETTE[4], "PDM-Closed": PALETTE[7],
     "constant velocity": PALETTE[9], "ego-status MLP": PALETTE[8], "vocabulary scorer 256": PALETTE[5],
-    "regression head": PALETTE[6], "IL without semantics": PALETTE[0], "RLVR": PALETTE[1],
+    "vocabulary scorer": PALETTE[5], "regression head": PALETTE[0], "IL without semantics": PALETTE[6],
+    "RLVR": PALETTE[1],
 }  # fmt: skip
 PLAN_COLOURS = (PALETTE[1], PALETTE[0], PALETTE[6], PALETTE[9], PALETTE[5], PALETTE[8])
 
@@ -103,11 +104,15 @@ def draw_bev(
 
 
 def draw_plan_lines(ax: Axes, plans: Mapping[str, Array], colours: Mapping[str, tuple] | None = None) -> None:
-    """Plans (T, 3) as lines with a dot per pose into a view from above, each with a label for the legend."""
+    """Plans (T, 3) as lines with a dot per pose into a view from above, each with a label for the legend.
+
+    The first are the widest, so that equal plans all show.
+    """
     colours = colours or plan_colours(list(plans))
-    for name, plan in plans.items():
-        path = np.concatenate([np.zeros((1, 2)), plan[:, :2]])
-        ax.plot(*_upwards(path), color=colours[name], marker="o", markersize=2.4, linewidth=1.6, label=name, zorder=8)
+    for below, (name, plan) in zip(reversed(range(len(plans))), plans.items(), strict=True):
+        path, width = np.concatenate([np.zeros((1, 2)), plan[:, :2]]), min(1.3 + 0.8 * below, 2.9)
+        ax.plot(*_upwards(path), color=colours[name], marker="o", markersize=1.2 + width, linewidth=width, label=name,
+                zorder=8)  # fmt: skip
 
 
 def _upwards(xy: Array) -> tuple[Array, Array]:
@@ -207,4 +212,4 @@ def draw_curves(ax: Axes, log: pd.DataFrame, x: str, columns: Sequence[str], yla
     ax.set(xlabel=x.replace("_", " "), ylabel=ylabel)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(columns) > 1:
-        ax.legend()
+        ax.legend(fontsize="small")

@@ -7,20 +7,19 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PatchCollection
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from numpy.typing import NDArray
 
-from irlvla.epdms.context import ScoringContext
 from irlvla.geometry import box_corners, local_from_global
-from irlvla.plots import OBJECT_COLOURS, PAGE_IN, draw_bev, draw_plan_lines, plan_colours
-from irlvla.plots_context import AHEAD_M, BEHIND_M, SIDE_M, draw_context
+from irlvla.plots import OBJECT_COLOURS, PAGE_IN, draw_bev, plan_colours
 from irlvla.scenes.scene import Scene
 from irlvla.world.rig import fitted_intrinsics
 
 Array = NDArray[np.float64]
 
 BOX_EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7))
+BAND_M = 1.0  # width of a plan on the road
 NEAR_M = 0.3  # nearer points cannot be drawn in a camera image
 
 
@@ -53,10 +52,14 @@ def draw_plan_bands(
     ego_from_camera: Array,
     colours: Mapping[str, tuple] | None = None,
 ) -> None:
-    """Plans (T, 3) as bands on the road into a camera image; `intrinsics` (3, 3) belong to the image as shown."""
+    """Plans (T, 3) as bands on the road into a camera image; `intrinsics` (3, 3) belong to the image as shown.
+
+    The first are the widest, so that equal plans all show.
+    """
     colours = colours or plan_colours(list(plans))
-    for name, plan in plans.items():
-        quads = [Polygon(quad) for quad in _plan_band(plan, intrinsics, ego_from_camera)]
+    for below, (name, plan) in zip(reversed(range(len(plans))), plans.items(), strict=True):
+        width_m = min(BAND_M + 0.5 * below, 2.5)
+        quads = [Polygon(quad) for quad in _plan_band(plan, intrinsics, ego_from_camera, width_m)]
         ax.add_collection(PatchCollection(quads, facecolor=colours[name], alpha=0.55, linewidth=0))
 
 
@@ -88,30 +91,6 @@ def _as_image(ax: Axes, height: int, width: int) -> None:
     sns.despine(ax=ax, left=True, bottom=True)
 
 
-def draw_saved_scene(
-    figure: Figure | SubFigure,
-    image: NDArray[np.uint8],
-    intrinsics: Array,
-    ego_from_camera: Array,
-    context: ScoringContext,
-    plans: Mapping[str, Array],
-    colours: Mapping[str, tuple],
-) -> None:
-    """A scene from what the stages saved: `plans` (T, 3) in a camera image and, below, from above.
-
-    `intrinsics` (3, 3) belong to `image` (H, W, 3) as given.
-    """
-    above_m = 2 * SIDE_M / (AHEAD_M + BEHIND_M)
-    height, width = image.shape[:2]
-    camera, above = figure.subplots(2, 1, height_ratios=(height / width, 1 / above_m))
-    draw_saved_image(camera, image)
-    draw_plan_bands(camera, plans, intrinsics, ego_from_camera, colours)
-    draw_context(above, context)
-    draw_plan_lines(above, plans, colours)
-    above.grid(False)
-    sns.despine(ax=above, left=True, bottom=True)
-
-
 def _pixels(points: Array, intrinsics: Array) -> Array:
     return points[..., :2] / points[..., 2:] * np.diag(intrinsics)[:2] + intrinsics[:2, 2]
 
@@ -141,7 +120,7 @@ def wire_box(scene: Scene, index: int, intrinsics: Array, ego_from_camera: Array
     return lines
 
 
-def _plan_band(plan: Array, intrinsics: Array, ego_from_camera: Array, width_m: float = 1.0) -> list[Array]:
+def _plan_band(plan: Array, intrinsics: Array, ego_from_camera: Array, width_m: float) -> list[Array]:
     """Quads (4, 2) in pixels of a plan drawn as a band on the road, as far as it lies ahead of the camera."""
     path = np.concatenate([np.zeros((1, 3)), plan])
     steps = np.linspace(0, len(plan), 4 * len(plan) + 1)

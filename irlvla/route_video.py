@@ -6,18 +6,18 @@ The ending of the file chooses: .mp4 or .gif.
 """
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
 from irlvla.plots import draw_bev, set_style
 from irlvla.plots_camera import draw_camera
-from irlvla.progress import progress
 from irlvla.scenes.scene import Scene
 from irlvla.suite import film, read_record
 from irlvla.world.cameras import render
@@ -31,14 +31,14 @@ Picture = NDArray[np.uint8]  # (H, W, 3) RGB
 
 def picture(scene: Scene, plan: NDArray, title: str) -> Picture:
     """One moment of the film."""
-    figure, (camera, above) = plt.subplots(2, 1, figsize=(4.0, 5.2), height_ratios=(1.45, 3.6), dpi=120)
+    figure = Figure(figsize=(4.0, 5.2), dpi=120)
+    canvas = FigureCanvasAgg(figure)
+    camera, above = figure.subplots(2, 1, height_ratios=(1.45, 3.6))
     draw_camera(camera, render(scene, (CAMERA,), *IMAGE_HW)[0], scene, CAMERA, {"plan": plan}, boxes=False)
     draw_bev(above, scene, {"plan": plan}, ahead_m=40, behind_m=14, side_m=30)
     camera.set_title(title, fontsize="small")
-    figure.canvas.draw()
-    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
-    plt.close(figure)
-    return pixels
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def write_video(path: Path, pictures: Iterable[Picture]) -> None:
@@ -59,18 +59,23 @@ def write_video(path: Path, pictures: Iterable[Picture]) -> None:
         raise ValueError(f"{path}: films are .mp4 or .gif")
 
 
-def route_pictures(folder: Path, route_id: str, data_root: Path) -> Iterable[Picture]:
+def route_pictures(folder: Path, route_id: str, data_root: Path) -> Iterator[Picture]:
     """Pictures of a drive below `folder` (drives/<driver>).
 
     Raises FileNotFoundError naming the record if the route was not driven.
     """
     record = read_record(folder / "results" / f"{route_id}.json")
     town_map = Place.of(data_root, record["meta"]["town"]).town_map()
-    moments = list(film(folder, route_id, town_map))
-    for index, (scene, plan) in enumerate(progress(moments, route_id)):
+    for index, (scene, plan) in enumerate(film(folder, route_id, town_map)):
         speed_mps = scene.ego_velocity_mps[scene.now, 0]
         title = f"{folder.name}, {record['meta']['scenario']}: {index / 2:.1f} s, {speed_mps:.1f} m/s"
         yield picture(scene, plan, title)
+
+
+def write_film(folder: Path, route_id: str, data_root: Path, path: Path) -> None:
+    """Film a drive below `folder` into `path`, in the project's style; for several of them in parallel processes."""
+    set_style()
+    write_video(path, route_pictures(folder, route_id, data_root))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -81,9 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--root", type=Path, default=Path("data"), help="dataset with the towns")
     options = parser.parse_args(arguments)
-    plt.switch_backend("agg")
-    set_style()
-    write_video(options.out, route_pictures(options.drives, options.route, options.root))
+    write_film(options.drives, options.route, options.root, options.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""Routes of the closed loop: what defines one, and where the ego is along its line."""
+"""A route of the closed loop: what defines it, and where the ego is along its line. `route_suite.py` holds many."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,23 +21,6 @@ class RouteSpec:
     scenario: str  # of `world.scenarios.SCENARIOS`: first manoeuvre and what is scripted
     seed: int
     length_m: float
-
-
-def route_suite(
-    towns: Sequence[str], scenarios: Sequence[str], count: int, length_range_m: Sequence[float], seed: int
-) -> list[RouteSpec]:
-    """`count` routes that take turns over towns and scenarios, with random lengths."""
-    rng = np.random.default_rng(seed)
-    return [
-        RouteSpec(
-            id=f"RouteScenario_{index}",
-            town=towns[index % len(towns)],
-            scenario=scenarios[index % len(scenarios)],
-            seed=int(rng.integers(2**31)),
-            length_m=float(np.round(rng.uniform(*length_range_m))),
-        )
-        for index in range(count)
-    ]
 
 
 @dataclass(frozen=True)

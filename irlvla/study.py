@@ -1,45 +1,63 @@
 """Several seeds: the learning stages again with other seeds, and their results side by side.
 
-    python -m irlvla.study run STAGE SEED    one stage's notebook with another seed, into runs/study/seed<SEED>
-    python -m irlvla.study table SEED...     mean scores over the main run and these seeds, and differences of agents
+    python -m irlvla.study run STAGE SEED        one stage's notebook with another seed, into runs/study/seed<SEED>
+    python -m irlvla.study table SEED...         mean scores over main run and these seeds, differences of agents
+    python -m irlvla.study closed_loop SEED...   all drivers on the whole suite of routes, mean over the same seeds
 
 `make study` runs them as the matrix of notebooks/study/dvc.yaml. A seed counts for everything that learns or draws
-plans: encoders, planners, candidates, reward model, PPO. Data, vision-language model and test scenes are those of the
-main run.
+plans: encoders, planners, candidates, reward model, PPO. Data, vision-language model, test scenes and routes are those
+of the main run. The closed loop is driven with the main run's policies as well, because the mini run drives less.
 """
 
 import argparse
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import yaml
 
+from irlvla.bench2drive import read_records
 from irlvla.evaluation import STAGES, available_groups, bootstrap_interval, group_scores
+from irlvla.params import DriverName
+from irlvla.route_suite import load_suite, route_scores
 from irlvla.scenes.split import Group, load_split
 
 LEARNING = ("imitation", "reward_data", "reward_world_model", "reinforcement", "evaluation")
 SHARED = ("data", "semantic_reasoning")
+CLOSED_LOOP = "closed_loop"
+MAIN_SEED = 0  # of params.yaml
+WITHOUT_SEED = ("constant_velocity", "pdm_closed")  # drive alike with every seed: once is enough
 REFERENCE = "IRL-VLA-IL"
 
 
 def seeded(params: dict, seed: int, runs: str) -> dict:
-    """The parameters with `seed` in every learning section but that of the evaluation, and results below `runs`."""
-    changed = {name: section | {"seed": seed} for name, section in params.items() if name in LEARNING[:-1]}
+    """The parameters with `seed` in every learning section but that of the evaluation, and results below `runs`.
+
+    In the closed loop, all drivers and all routes.
+    """
+    with_seed = (*LEARNING[:-1], CLOSED_LOOP)
+    changed = {name: section | {"seed": seed} for name, section in params.items() if name in with_seed}
+    changed[CLOSED_LOOP] |= {"routes": None, "drivers": drivers(seed)}
     return params | changed | {"runs": runs}
 
 
-def run(stage: str, seed: int) -> None:
-    """Run the notebook of a learning stage with another seed; the stages before it must be there.
+def drivers(seed: int) -> list[str]:
+    """Who drives with this seed."""
+    return [name for name in get_args(DriverName) if seed == MAIN_SEED or name not in WITHOUT_SEED]
 
-    Raises FileNotFoundError if the main run lacks the shared stages, CalledProcessError if the notebook fails.
+
+def run(stage: str, seed: int) -> None:
+    """Run the notebook of a stage with another seed; the stages before it must be there.
+
+    Raises FileNotFoundError if the main run lacks a shared stage, CalledProcessError if the notebook fails.
     """
     params = yaml.safe_load(Path("params.yaml").read_text())
     folder = Path(params["runs"]) / "study" / f"seed{seed}"
     (folder / stage).mkdir(parents=True, exist_ok=True)
-    for name in SHARED:
+    for name in (*SHARED, *LEARNING[:-1]) if seed == MAIN_SEED else SHARED:
         if not (Path(params["runs"]) / name).is_dir():
             raise FileNotFoundError(f"{Path(params['runs']) / name} is missing: run `dvc repro` first")
         if not (folder / name).exists():
@@ -88,19 +106,57 @@ def table(seeds: Sequence[int]) -> pd.DataFrame:
     return result
 
 
+def driving_table(scores: pd.DataFrame, samples: int, seed: int) -> pd.DataFrame:
+    """A row per driver and ability, first over `all` of them: driving score [%] and success rate.
+
+    Both are means over seeds and routes, with a bootstrap interval over routes; `driving_score_std` is the spread of
+    the seeds' means.
+
+    Args:
+        scores: a row per driver, seed and route: `route_scores` with columns driver and seed.
+    """
+    lines = []
+    everything = pd.concat([scores.assign(ability="all"), scores])
+    for (driver, ability), rows in everything.groupby(["driver", "ability"], sort=False):
+        by_route = rows.groupby("route")[["driving_score", "success"]].mean()  # over the seeds
+        by_seed = rows.groupby("seed")["driving_score"].mean()
+        line = {"driver": driver, "ability": ability, "seeds": len(by_seed), "routes": len(by_route)}
+        for name, column in (("driving_score", "driving_score"), ("success_rate", "success")):
+            low, high = bootstrap_interval(by_route[column].to_numpy(), samples, seed)
+            line |= {name: by_route[column].mean(), f"{name}_low": low, f"{name}_high": high}
+        lines.append(line | {"driving_score_std": by_seed.std(ddof=1) if len(by_seed) > 1 else 0.0})
+    return pd.DataFrame(lines).set_index(["driver", "ability"])
+
+
+def closed_loop(seeds: Sequence[int]) -> pd.DataFrame:
+    """`driving_table` of the main seed and the given ones, written to runs/study/closed_loop.csv."""
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    study, evaluation = Path(params["runs"]) / "study", params["evaluation"]
+    suite, parts = load_suite(Path(params[CLOSED_LOOP]["suite"])), []
+    for seed in (MAIN_SEED, *seeds):
+        for name in drivers(seed):
+            records = read_records(study / f"seed{seed}" / CLOSED_LOOP / "drives" / name / "results")
+            parts.append(route_scores(records, suite).assign(driver=name, seed=seed))
+    result = driving_table(pd.concat(parts), evaluation["bootstrap_samples"], evaluation["seed"])
+    result.to_csv(study / "closed_loop.csv", float_format="%.6f")
+    return result
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Run a stage with another seed, or print the table."""
+    """Run a stage with another seed, or print a table."""
     parser = argparse.ArgumentParser(prog="python -m irlvla.study", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, dest="command")
     once = commands.add_parser("run", help="one stage with another seed")
-    once.add_argument("stage", choices=LEARNING)
+    once.add_argument("stage", choices=(*LEARNING, CLOSED_LOOP))
     once.add_argument("seed", type=int)
     commands.add_parser("table", help="all seeds side by side").add_argument("seeds", type=int, nargs="+")
+    commands.add_parser(CLOSED_LOOP, help="drivers over all seeds").add_argument("seeds", type=int, nargs="+")
     options = parser.parse_args(arguments)
     if options.command == "run":
         run(options.stage, options.seed)
     else:
-        print(table(options.seeds).round(3).to_string())
+        tables = {"table": table, CLOSED_LOOP: closed_loop}
+        print(tables[options.command](options.seeds).round(3).to_string())
 
 
 if __name__ == "__main__":

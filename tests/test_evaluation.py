@@ -11,6 +11,9 @@ from navsim_tiny import dataset
 from irlvla.evaluation import (
     available_groups,
     bootstrap_interval,
+    by_scenario,
+    candidate_table,
+    clustered_interval,
     evaluate,
     group_scores,
     most_different_scene,
@@ -91,6 +94,36 @@ def test_the_interval_narrows_with_the_root_of_the_groups():
     few, many = (np.diff(bootstrap_interval(values[:count], 2000, 0))[0] for count in (25, 400))
     assert 2.5 < few / many < 6.5  # sqrt(16) = 4
     assert many == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+
+
+def test_an_interval_over_clusters_of_one_row_is_that_over_rows():
+    values = np.random.default_rng(0).random(20)
+    got = clustered_interval(values, np.arange(20), 500, 3)
+    assert got == pytest.approx(bootstrap_interval(values, 500, 3))
+
+
+def test_scenes_that_repeat_within_their_group_do_not_narrow_the_interval():
+    values, clusters = np.random.default_rng(0).random(12), np.arange(12)
+    once = clustered_interval(values, clusters, 1000, 0)
+    assert clustered_interval(np.repeat(values, 5), np.repeat(clusters, 5), 1000, 0) == pytest.approx(once)
+
+
+def test_scenario_types_share_out_all_scenes_and_their_means_add_up(scores, groups):
+    tokens = scores.loc[scores["stage"].notna(), "token"].unique()
+    scenario = pd.Series(np.where(np.arange(len(tokens)) % 3 == 0, "turn", "cruise"), tokens)
+    table = by_scenario(scores, groups, scenario, "human", "plans", samples=200, seed=0)
+    assert set(table.index) == {"turn", "cruise"} and table["scenes"].sum() == 24
+    np.testing.assert_allclose(table["difference"], table["human"] - table["plans"])
+    assert (table["low"] <= table["difference"]).all() and (table["difference"] <= table["high"]).all()
+    rows = scores[(scores["agent"] == "plans") & scores["stage"].notna()]
+    assert np.average(table["plans"], weights=table["scenes"]) == pytest.approx(rows["score"].mean())
+
+
+def test_candidates_have_the_combined_score_of_their_agent(scores, groups):
+    result = summary(scores, groups, samples=100, seed=0)
+    table = candidate_table(result, {"plans": 20, "human": 1})
+    assert table["candidates"].tolist() == [20, 1]
+    assert table.loc["plans", "score"] == result.loc["plans", "combined"]
 
 
 def test_groups_without_all_their_scenes_are_left_out(groups):

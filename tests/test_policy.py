@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from irlvla import losses, model_size, params
-from irlvla.models.bev import BevEncoder, cell_centers, project
+from irlvla.models.bev import BevEncoder, cell_centers, grid_points, look_up, project
 from irlvla.models.perception import decode_boxes, encode_boxes
 from irlvla.models.planner import SOURCES, DecoderBlock, sample_bev
 from irlvla.models.policy import Policy, best_plan
@@ -29,16 +29,34 @@ def test_a_point_on_the_road_projects_where_the_pinhole_equation_says():
 
 
 def test_each_bev_cell_reads_the_image_feature_at_its_own_projection():
-    encoder = BevEncoder(2, 8, 16, 8, tiny_policy.X_RANGE_M, tiny_policy.Y_RANGE_M, (0.0,), 1)
+    points = grid_points(16, tiny_policy.X_RANGE_M, tiny_policy.Y_RANGE_M, (0.0,))
     views = tiny_policy.batch(1)
     rows, columns = torch.meshgrid(torch.arange(32) + 0.5, torch.arange(88) + 0.5, indexing="ij")
     features = torch.stack([columns, rows])[None, None].expand(1, 3, -1, -1, -1)  # each pixel holds its own place
-    sampled = encoder.sample(features, views["intrinsics"], views["ego_from_camera"], (32, 88))[0]
+    sampled = look_up(features, points, views, 16)[0]
     cell = (8, 8)  # x in 24..28 m, y in 0..4 m: seen by the forward camera only
     x, y = cell_centers(16, tiny_policy.X_RANGE_M, tiny_policy.Y_RANGE_M)[cell].tolist()
     pixels, _ = project(torch.tensor([[x, y, 0.0]]), views["intrinsics"][0, 0], views["ego_from_camera"][0, 0])
     assert sampled[:2, *cell].tolist() == pytest.approx(pixels[0].tolist(), abs=1e-3)
     assert sampled[2, *cell] == 1 and sampled[2, 0, 8] == 0  # the flag: cells behind the ego are seen by no camera
+
+
+def test_a_car_length_ahead_on_the_road_moves_its_own_bev_token_most():
+    torch.manual_seed(0)
+    encoder = BevEncoder(2, 8, 16, 8, 16, 4, tiny_policy.X_RANGE_M, tiny_policy.Y_RANGE_M, (0.0,), 1).eval()
+    views = tiny_policy.batch(1)
+    patch, features = torch.zeros_like(views["images"]), torch.zeros(1, 3, 2, 8, 22)
+    pixels, _ = project(torch.tensor([[24.0, 0.0, 0.0]]), views["intrinsics"][0, 0], views["ego_from_camera"][0, 0])
+    column, row = pixels[0].round().int().tolist()
+    patch[0, 0, :, row - 1 : row + 2, column - 2 : column + 3] = 3.0
+    dark, lit = (encoder({**views, "images": images}, features) for images in (torch.zeros_like(patch), patch))
+    changed = (lit - dark).norm(dim=-1).unflatten(1, (4, 4))[0]
+    assert changed.argmax().item() in (5, 6, 9, 10)  # the four tokens that meet at x = 24 m, y = 0
+
+
+def test_cells_that_cannot_be_halved_to_tokens_are_an_error():
+    with pytest.raises(ValueError, match="48 BEV cells a side cannot be halved to 16 tokens"):
+        BevEncoder(2, 8, 16, 8, 48, 16, tiny_policy.X_RANGE_M, tiny_policy.Y_RANGE_M, (0.0,), 1)
 
 
 def test_sampling_bev_tokens_at_a_cell_centre_returns_that_cells_token():
@@ -84,7 +102,7 @@ def test_one_optimisation_step_at_paper_size_reaches_every_weight():
         "meta": (4, 256), "bev": (256, 256), "objects": (31, 256), "map": (24, 256), "status": (1, 256),
     }  # fmt: skip
     assert predictions["bev_logits"].shape == (1, 7, 128, 128) and plans.shape == (2, 20, 8, 3)
-    assert sum(weight.numel() for weight in policy.parameters()) == 92_037_568
+    assert sum(weight.numel() for weight in policy.parameters()) == 88_799_568
     human, valid = batch["plan"].repeat(2, 1, 1), batch["has_plan"].repeat(2)
     terms = losses.trajectory(plans, logits, policy.anchors, human, valid) | losses.perception(predictions, batch)
     sum(terms.values()).backward()

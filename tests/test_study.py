@@ -1,6 +1,7 @@
 """Claims about the table over several seeds."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 from irlvla import study
+from irlvla.params import ClosedLoop, DriverName
 from irlvla.scenes.split import Group
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,18 +48,50 @@ def test_a_seed_changes_what_learns_and_nothing_else():
     for name, section in params.items():
         if name in study.LEARNING[:-1]:
             assert changed[name] == section | {"seed": 7}
-        elif name != "runs":
+        elif name not in ("runs", "closed_loop"):
             assert changed[name] == section
+
+
+def test_every_seed_drives_all_routes_and_drivers_without_a_seed_drive_once():
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    main, other = (study.seeded(params, seed, "runs")["closed_loop"] for seed in (study.MAIN_SEED, 1))
+    assert main["routes"] is None and ClosedLoop(**main) and ClosedLoop(**other)
+    assert main["drivers"] == list(get_args(DriverName))
+    assert set(main["drivers"]) - set(other["drivers"]) == set(study.WITHOUT_SEED)
+    assert {key for key in main if main[key] != other[key]} == {"drivers", "seed"}
 
 
 def test_the_matrix_runs_the_learning_stages_from_their_own_notebooks():
     stages = yaml.safe_load((ROOT / "notebooks" / "study" / "dvc.yaml").read_text())["stages"]
-    assert tuple(stages) == (*study.LEARNING, "table")
-    for name in study.LEARNING:
+    assert tuple(stages) == (*study.LEARNING, "table", "closed_loop_main", "closed_loop", "closed_loop_table")
+    assert stages["closed_loop_main"]["cmd"] == f"python -m irlvla.study run closed_loop {study.MAIN_SEED}"
+    for name in (*study.LEARNING, "closed_loop"):
         assert stages[name]["cmd"] == f"python -m irlvla.study run {name} ${{item.seed}}"
         assert stages[name]["params"] == [name]
-        notebooks = [ROOT / dep for dep in stages[name]["deps"] if dep.startswith("notebooks/")]
+        notebooks = [ROOT / dep for dep in stages[name]["deps"] if dep.endswith(".ipynb")]
         assert [path.stem.split("_", 1)[1] for path in notebooks] == [name] and notebooks[0].is_file()
+
+
+def drives(**scores: list[float]) -> pd.DataFrame:
+    """Rows of driver_seed: a score per route r0, r1, ...; a full one is a success. Odd routes: another ability."""
+    return pd.DataFrame([
+        {"driver": name[:-1], "seed": int(name[-1]), "route": f"r{i}", "ability": ("merging", "give_way")[i % 2],
+         "driving_score": value, "success": int(value == 100)}
+        for name, values in scores.items()
+        for i, value in enumerate(values)
+    ])  # fmt: skip
+
+
+def test_the_closed_loop_is_averaged_over_seeds_and_drawn_by_routes():
+    table = study.driving_table(drives(a0=[100.0, 0.0], b0=[50.0, 50.0], a1=[100.0, 20.0]), samples=200, seed=0)
+    row = table.loc[("a", "all")]
+    assert (row["seeds"], row["routes"]) == (2, 2)
+    assert row["driving_score"] == 55 and row["success_rate"] == 0.5
+    assert (row["driving_score_low"], row["driving_score_high"]) == (10, 100)  # both routes are one or the other
+    assert row["driving_score_std"] == pytest.approx(10 / np.sqrt(2))
+    assert table.loc[("a", "give_way"), "driving_score"] == 10 and table.loc[("a", "merging"), "success_rate"] == 1
+    assert (table.loc[("b", "all"), "seeds"], table.loc[("b", "all"), "driving_score_std"]) == (1, 0)
+    assert list(table.index[:2]) == [("a", "all"), ("b", "all")]
 
 
 def test_without_a_main_run_a_seed_says_what_is_missing(tmp_path, monkeypatch):

@@ -16,10 +16,11 @@ X_RANGE_M, Y_RANGE_M = (-8.0, 56.0), (-32.0, 32.0)
 def arguments(**changes) -> dict:
     """Constructor arguments of the smallest policy."""
     small = {
-        "backbone": "test_resnet", "levels": (2, 3), "image_channels": 16, "channels": 16, "heads": 2,
-        "feedforward": 32, "bev_cells": CELLS, "bev_tokens_side": 8, "bev_blocks": 1, "heights_m": (0.0, 1.0),
+        "image_size": (HEIGHT, WIDTH), "backbone": "test_resnet", "levels": (2, 3), "shrink": 1, "image_channels": 16,
+        "pixel_channels": 8, "bev_channels": 16, "channels": 16, "heads": 2, "feedforward": 32,
+        "bev_cells": CELLS, "bev_tokens_side": 8, "bev_blocks": 1, "heights_m": (0.0, 1.0),
         "x_range_m": X_RANGE_M, "y_range_m": Y_RANGE_M, "query_layers": 1, "meta_channels": META, "num_anchors": 4,
-        "plan_blocks": 1, "steps": 2, "image_size": (HEIGHT, WIDTH),
+        "plan_blocks": 1, "steps": 2,
     }  # fmt: skip
     return small | changes
 

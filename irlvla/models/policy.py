@@ -50,7 +50,7 @@ class SceneEncoder(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         images = batch["images"]
         features = self.backbone(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-        bev = self.bev(features, batch["intrinsics"], batch["ego_from_camera"], tuple(images.shape[-2:]))
+        bev = self.bev(batch, features)
         status = self.status((batch["status"] / self.status_scale).flatten(1))[:, None]
         return {"meta": self.meta(batch["meta"]), "bev": bev, **self.perception(bev, status), "status": status}
 
@@ -60,9 +60,9 @@ class Policy(SavedModule):
 
     Args:
         image_size: height and width in pixels of the images it is trained with, kept for those who render for it.
-        backbone, levels, image_channels, pretrained, backbone_weights: see `ImageBackbone`.
+        backbone, levels, image_channels, shrink, pretrained, backbone_weights: see `ImageBackbone`.
         channels, heads, feedforward: D, attention heads and hidden width of every transformer layer.
-        bev_cells, bev_tokens_side, bev_blocks, heights_m: see `BevEncoder`.
+        pixel_channels, bev_channels, bev_cells, bev_tokens_side, bev_blocks, heights_m: see `BevEncoder`.
         x_range_m, y_range_m: the area perceived, as in the targets.
         query_layers: decoder layers of the object and of the map queries.
         meta_channels: width of the incoming meta tokens.
@@ -79,7 +79,10 @@ class Policy(SavedModule):
         image_size: Sequence[int],
         backbone: str,
         levels: Sequence[int],
+        shrink: int,
         image_channels: int,
+        pixel_channels: int,
+        bev_channels: int,
         channels: int,
         heads: int,
         feedforward: int,
@@ -101,8 +104,9 @@ class Policy(SavedModule):
     ):
         super().__init__(locals())
         area = (tuple(x_range_m), tuple(y_range_m))
-        images = ImageBackbone(backbone, levels, image_channels, pretrained, backbone_weights)
-        bev = BevEncoder(image_channels, channels, bev_cells, bev_tokens_side, *area, heights_m, bev_blocks)
+        images = ImageBackbone(backbone, levels, image_channels, shrink, pretrained, backbone_weights)
+        widths = (image_channels, pixel_channels, bev_channels, channels)
+        bev = BevEncoder(*widths, bev_cells, bev_tokens_side, *area, heights_m, bev_blocks)
         shape = (channels, heads, feedforward, query_layers, *area)
         objects, elements = QueryDecoder(NUM_OBJECTS, *shape), QueryDecoder(NUM_POLYLINES, *shape)
         perception = Perception(objects, elements, channels, len(BEV_CLASSES), bev_cells // bev_tokens_side)
