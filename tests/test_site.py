@@ -30,6 +30,7 @@ $$ L = \sum_k \lVert \hat x_k - x \rVert_1 . $$
 
 See [the next](02_semantic_reasoning.ipynb#Further), [a page](../docs/page.md) and [values](../params.yaml).
 """
+FILM = "![A film](films/drive.gif)"
 OUTPUTS = [
     new_output("stream", name="stderr", text="100%|####| /home/somebody/here\n"),
     new_output("stream", name="stdout", text="3 of 3 <scenes>\n"),
@@ -59,7 +60,9 @@ def repository(tmp_path_factory):
     for made in CHAPTERS:
         nbformat.write(chapter(outputs=[]), root / "notebooks" / f"{made.name}.ipynb")
         made.executed(root / "runs").parent.mkdir(exist_ok=True)
-        nbformat.write(chapter(), made.executed(root / "runs"))
+        nbformat.write(chapter(f"{TEXT}\n{FILM}"), made.executed(root / "runs"))
+        (made.executed(root / "runs").parent / "films").mkdir()
+        (made.executed(root / "runs").parent / "films" / "drive.gif").write_bytes(made.name.encode())
     published = root / "runs" / "figures" / "published"
     (published / "scores.csv").write_text("agent,score\nhuman,0.9\n")
     (published / "scores.png").write_bytes(PIXEL)
@@ -113,11 +116,17 @@ def test_links_of_the_text_lead_to_pages_and_copies_in_the_site(pages, repositor
     assert pages["docs-page.html"].select_one("main p a")["href"] == "01_data.html"
 
 
+def test_a_film_that_a_notebook_wrote_beside_its_executed_form_is_shown(pages, repository):
+    films = [image["src"] for image in pages["08_closed_loop.html"].select("img[src$=gif]")]
+    assert films == ["files/runs/closed_loop/films/drive.gif"]
+    assert (repository / "runs" / "site" / films[0]).read_bytes() == b"08_closed_loop"
+
+
 def test_outputs_are_shown_but_for_progress_bars_and_paths_of_a_machine(pages, repository):
     page = pages["01_data.html"]
     assert "3 of 3 <scenes>" in page.get_text() and "somebody" not in page.get_text()
     assert page.select_one("table.dataframe td").get_text() == "0.5"
-    image = page.find("img")
+    image = page.select_one(".output_area img")
     assert (repository / "runs" / "site" / image["src"]).read_bytes() == PIXEL
     assert image["alt"] == "Figure in: Further"
 

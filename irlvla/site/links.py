@@ -1,6 +1,7 @@
 """Links: from where a file lies in the repository to where it lies in the site, and the check of all of them."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -16,8 +17,8 @@ def site_path(source: Path) -> str:
     return f"files/{source.as_posix()}"
 
 
-def follow(soup: BeautifulSoup, folder: Path, repository: Path) -> set[Path]:
-    """Turn links relative to `folder` into links of the site; returns the files of the repository that they lead to.
+def follow(soup: BeautifulSoup, folders: Sequence[Path], repository: Path) -> set[Path]:
+    """Turn links relative to one of `folders` into links of the site; the files of the repository that they lead to.
 
     A link to no file of the repository stays as it is: `check` will name it.
     """
@@ -25,9 +26,10 @@ def follow(soup: BeautifulSoup, folder: Path, repository: Path) -> set[Path]:
     for tag in soup.find_all(["a", "img"]):
         key = "href" if tag.name == "a" else "src"
         link = urlsplit(tag.get(key, ""))
-        target = Path(os.path.normpath(folder / unquote(link.path)))
-        if not link.scheme and link.path and target.is_file() and target.is_relative_to(repository):
-            source = target.relative_to(repository)
+        targets = [Path(os.path.normpath(folder.absolute() / unquote(link.path))) for folder in folders]
+        found = [t for t in targets if t.is_file() and t.is_relative_to(repository.absolute())]
+        if not link.scheme and link.path and found:
+            source = found[0].relative_to(repository.absolute())
             tag[key] = link._replace(path=site_path(source)).geturl()
             linked.add(source)
     return linked

@@ -1,5 +1,6 @@
 """Executed notebooks, and Markdown files that they link to, as bodies of pages."""
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -26,13 +27,13 @@ def tidy(soup: BeautifulSoup) -> None:
         image["alt"] = f"Figure in: {section.get_text().rstrip('¶')}" if section else "Figure"
 
 
-def page_body(html: str, folder: Path, repository: Path) -> tuple[str, set[Path]]:
+def page_body(html: str, folders: Sequence[Path], repository: Path) -> tuple[str, set[Path]]:
     """Rendered Markdown and outputs, fitted into the site; and the files of the repository that they link to.
 
-    Links are relative to `folder`.
+    Links are relative to one of `folders`.
     """
     soup = BeautifulSoup(html, "html.parser")
-    linked = follow(soup, folder, repository)
+    linked = follow(soup, folders, repository)
     tidy(soup)
     return str(soup), linked
 
@@ -43,7 +44,7 @@ def markdown_body(path: Path, repository: Path) -> tuple[str, set[Path]]:
         html = markdown_to_html(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return page_body(html, path.parent, repository)
+    return page_body(html, [path.parent], repository)
 
 
 def notebook_body(path: Path, images: Path, repository: Path) -> tuple[str, set[Path]]:
@@ -71,7 +72,8 @@ def notebook_body(path: Path, images: Path, repository: Path) -> tuple[str, set[
         raise ValueError(f"{path}: {error}") from error
     for name, data in resources["outputs"].items():
         (images.parent / name).write_bytes(data)
-    return page_body(html, repository / "notebooks", repository)
+    # A link leads from where the notebook is kept, or to what it wrote beside its executed form.
+    return page_body(html, [repository / "notebooks", path.parent], repository)
 
 
 def with_contents(body: str) -> str:
