@@ -31,6 +31,7 @@ from irlvla.models.pretrained_vlm import load_command_model
 from irlvla.models.regression import RegressionHead
 from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.models.semantic import CommandModel
+from irlvla.reward_encoders import reward_encoders
 from irlvla.scenes.scene import Scene
 from irlvla.scenes.targets import load_targets
 from irlvla.suite import Driver, file_version
@@ -67,8 +68,9 @@ def driver(name: str, runs: Path, checks: bool, seed: int) -> Driver:
         return Driver(name, partial(make_regression_head, head, policy, vlm), file_version(head, *encoders))
     if name == "vocabulary_scorer":
         reward_model = runs / "reward_world_model" / "reward_model.pt"
-        version = f"{file_version(reward_model, train, *encoders)} {seed}"
-        return Driver(name, partial(make_vocabulary_scorer, reward_model, train, seed, policy, vlm), version)
+        seeing = reward_encoders(runs) / "policy.pt"
+        version = f"{file_version(reward_model, train, seeing, *encoders[1:])} {seed}"
+        return Driver(name, partial(make_vocabulary_scorer, reward_model, train, seed, seeing, vlm), version)
     if name == "ego_status_mlp":
         return Driver(name, partial(make_ego_status_mlp, train, seed), f"{file_version(train)} {seed}")
     if name == "constant_velocity":

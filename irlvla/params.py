@@ -113,6 +113,7 @@ class RewardWorldModel(Section):
     weight_decay: NonNegativeFloat
     reward_weight: NonNegativeFloat  # of the composed reward's squared error, beside DiffVLA's sub-score weights
     status_epochs: PositiveInt  # of the baseline that sees only the ego status
+    encoder_epochs: NonNegativeInt  # of encoders of its own, with images; 0: the policy's, frozen
     seed: NonNegativeInt
 
 

@@ -18,6 +18,7 @@ import torch
 from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.reinforcement import model_reward, simulator_reward
 from irlvla.reward_data import load_scored_plans
+from irlvla.reward_encoders import reward_encoders
 from irlvla.tokens import TokenStore
 
 OFFICIAL_MS = {"official scorer, as its scripts call it (quoted)": 60.0, "official scorer, batched (quoted)": 16.0}
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     data = load_scored_plans(options.runs / "reward_data" / "val.parquet")
     tokens, plans = data.tokens[: options.scenes].tolist(), torch.from_numpy(data.plans[: options.scenes])
-    cached = TokenStore(options.runs / "imitation" / "tokens.npz").batch(tokens)
+    cached = TokenStore(reward_encoders(options.runs) / "tokens.npz").batch(tokens)
     ensemble = RewardEnsemble.load(options.runs / "reward_world_model" / "reward_model.pt")
     contexts, cores = options.runs / "data" / "contexts", joblib.cpu_count()
     found = dict(OFFICIAL_MS)

@@ -7,6 +7,7 @@ The ending of the file chooses: .mp4 or .gif.
 
 import argparse
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -59,23 +60,30 @@ def write_video(path: Path, pictures: Iterable[Picture]) -> None:
         raise ValueError(f"{path}: films are .mp4 or .gif")
 
 
-def route_pictures(folder: Path, route_id: str, data_root: Path) -> Iterator[Picture]:
-    """Pictures of a drive below `folder` (drives/<driver>).
+def route_pictures(
+    folder: Path, route_id: str, data_root: Path, first: int = 0, last: int | None = None
+) -> Iterator[Picture]:
+    """Pictures of a drive below `folder` (drives/<driver>), from its replan `first` up to before `last`.
 
     Raises FileNotFoundError naming the record if the route was not driven.
     """
     record = read_record(folder / "results" / f"{route_id}.json")
     town_map = Place.of(data_root, record["meta"]["town"]).town_map()
-    for index, (scene, plan) in enumerate(film(folder, route_id, town_map)):
+    for index, (scene, plan) in islice(enumerate(film(folder, route_id, town_map)), first, last):
         speed_mps = scene.ego_velocity_mps[scene.now, 0]
         title = f"{folder.name}, {record['meta']['scenario']}: {index / 2:.1f} s, {speed_mps:.1f} m/s"
         yield picture(scene, plan, title)
 
 
-def write_film(folder: Path, route_id: str, data_root: Path, path: Path) -> None:
-    """Film a drive below `folder` into `path`, in the project's style; for several of them in parallel processes."""
+def write_film(
+    folder: Path, route_id: str, data_root: Path, path: Path, first: int = 0, last: int | None = None
+) -> None:
+    """Film a drive below `folder`, or its replans `first` ... `last` - 1, into `path`, in the project's style.
+
+    One call does everything, so that several can run in parallel processes.
+    """
     set_style()
-    write_video(path, route_pictures(folder, route_id, data_root))
+    write_video(path, route_pictures(folder, route_id, data_root, first, last))
 
 
 def main(arguments: list[str] | None = None) -> None:
