@@ -3,7 +3,8 @@
     every 0.5 s   world.observe() -> Scene -> agent -> plan (8, 3)
     every 0.1 s   LQR + bicycle along the plan -> ego state -> world.step(state), others react -> Tick
 
-Tracker and vehicle are those of EPDMS (`epdms.drive`); steering and acceleration are carried over a replan. There is no
+Tracker and vehicle are those of EPDMS (`epdms.drive`); steering and acceleration are carried over a replan. The vehicle
+there has no lower bound of its speed, so it would roll backwards after braking to a stop; here it stands. There is no
 physics of impacts: a contact is recorded and the ego drives on.
 """
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from irlvla import PLAN_INTERVAL_S
 from irlvla.epdms import drive
-from irlvla.epdms.states import HEADING, VX, YAW_RATE, EgoBoxes
+from irlvla.epdms.states import HEADING, STEERING, VX, YAW_RATE, EgoBoxes, X, Y
 from irlvla.geometry import box_corners, wrap_angle
 from irlvla.infractions import TICK_S, Tick, ending
 from irlvla.routes import RouteLine
@@ -81,12 +82,28 @@ def drive_route(world: World, agent: Agent) -> Drive:
     ticks = [_tick(world, line, states[0], None)]
     while True:
         plans.append(np.asarray(agent(world.observe()), dtype=np.float64))
-        for state in drive.simulate(plans[-1][None], states[-1])[0, 1 : TICKS_PER_PLAN + 1]:
+        for state in forwards(drive.simulate(plans[-1][None], states[-1])[0, : TICKS_PER_PLAN + 1])[1:]:
             world.step(state)
             ticks.append(_tick(world, line, states[-1], ticks[-1]))
             states.append(state)
             if end := ending(ticks, line.length_m, timeout_s(line.length_m)):
                 return Drive(line, end, ticks, np.array(states), np.array(plans))
+
+
+def forwards(states: Array) -> Array:
+    """States (F, 11) in which the ego stands from the first moment on at which it would move backwards.
+
+    It keeps its pose and its steering angle there; speeds, accelerations and rates are zero.
+    """
+    backwards = np.flatnonzero(states[1:, VX] < 0) + 1
+    if not len(backwards):
+        return states
+    standing = np.zeros_like(states[0])
+    kept = [X, Y, HEADING, STEERING]
+    standing[kept] = states[backwards[0] - 1, kept]
+    states = states.copy()
+    states[backwards[0] :] = standing
+    return states
 
 
 def _tick(world: World, line: RouteLine, last_state: Array, last: Tick | None) -> Tick:

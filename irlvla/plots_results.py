@@ -189,6 +189,18 @@ def confusion_figure(matrices: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
+def costs_figure(costs: pd.DataFrame) -> Figure:
+    """Milliseconds per plan (column `ms_per_plan`) of each reward (rows), on a logarithmic axis."""
+    figure, ax = plt.subplots(figsize=(COLUMN_IN, 0.5 * COLUMN_IN))
+    colours = plan_colours(list(costs.index))
+    bars = ax.barh(costs.index, costs["ms_per_plan"], color=[colours[name] for name in costs.index])
+    ax.bar_label(bars, fmt=" %.3g", fontsize=SMALL)
+    ax.set(xscale="log", xlabel="milliseconds per plan", xlim=(None, 4 * costs["ms_per_plan"].max()))
+    ax.tick_params(axis="y", labelsize=SMALL)
+    ax.invert_yaxis()
+    return figure
+
+
 def bars_figure(
     table: pd.DataFrame, columns: Mapping[str, str], height: float, limits: Sequence[float] | None = None
 ) -> Figure:

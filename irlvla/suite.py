@@ -5,9 +5,11 @@
     OUT/<driver>/logs/<route>.pkl                     the drive as a NAVSIM log, 2 Hz
     OUT/<driver>/plans/<route>.npz                    what was planned at each frame of the log after its history
 
-The result is written last; a route whose result is there and was made from the same things is not driven again.
+The result is written last; a route whose result is there and was made from the same things, the package's code among
+them, is not driven again.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -21,6 +23,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
+import irlvla
 from irlvla import HISTORY_FRAMES
 from irlvla.bench2drive import LOW_SPEED
 from irlvla.closed_loop import Agent, Drive, drive_route, metric_frames
@@ -121,8 +124,15 @@ def _result_path(folder: Path, spec: RouteSpec) -> Path:
     return folder / "results" / f"{spec.id}.json"
 
 
+@functools.cache
+def _code_version() -> str:
+    """Digest of the package: which of its files a drive depends on is not worth finding out."""
+    return file_version(*sorted(Path(irlvla.__file__).parent.rglob("*.py")))
+
+
 def _fingerprint(spec: RouteSpec, driver: Driver, data_root: Path) -> str:
-    made_from = [asdict(spec), driver.version, file_version(Place.of(data_root, spec.town).network_path)]
+    network = file_version(Place.of(data_root, spec.town).network_path)
+    made_from = [asdict(spec), driver.version, network, _code_version()]
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
 
 

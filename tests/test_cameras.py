@@ -155,6 +155,15 @@ def test_drawn_starts_are_clear_and_blocked_ones_are_found():
     assert not starts_clear(perturb(scene, -1.2, 0, 1))  # off the road
 
 
+def test_about_a_sixth_of_the_drawn_starts_is_exactly_at_rest_and_none_drives_backwards():
+    scene, rng = road_scene(), np.random.default_rng(0)
+    drawn = [draw_perturbation(scene, rng) for _ in range(200)]
+    speeds = np.array([moved.ego_velocity_mps[moved.now, 0] for moved in drawn])
+    assert (speeds >= 0).all() and 0.1 < (speeds == 0).mean() < 0.25
+    at_rest = drawn[int(np.flatnonzero(speeds == 0)[0])]
+    np.testing.assert_allclose(at_rest.ego_poses[: at_rest.now + 1], np.tile(at_rest.ego_pose, (at_rest.now + 1, 1)))
+
+
 def test_colours_come_from_names_alone():
     other = replace(road_scene([CAR]), log_name="straight-001")
     assert changed(road_scene([CAR]), other, "CAM_F0").any()

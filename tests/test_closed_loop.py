@@ -199,3 +199,23 @@ def test_standing_ends_with_a_blockage_or_a_timeout(monkeypatch):
 def test_a_plan_that_is_not_finite_is_an_error():
     with pytest.raises(ValueError, match="plans: not finite"):
         drive_route(StreetWorld(agents(), state(5.0), 150), lambda scene: np.full((PLAN_POSES, 3), np.nan))
+
+
+def test_the_ego_stands_instead_of_rolling_backwards():
+    states = np.array(
+        [state(x=0.0, speed=0.4), state(x=0.04, speed=0.1), state(x=0.03, speed=-0.2), state(x=0.05, speed=0.3)]
+    )
+    states[:, YAW_RATE] = 0.1
+    driven = closed_loop.forwards(states)
+    np.testing.assert_array_equal(driven[:2], states[:2])
+    np.testing.assert_array_equal(driven[2:], np.tile(state(x=0.04, speed=0.0), (2, 1)))
+    np.testing.assert_array_equal(closed_loop.forwards(states[:2]), states[:2])
+    assert states[2, VX] == -0.2  # the plan's own rollout is left as it is
+
+
+def test_a_plan_that_lies_behind_brakes_and_then_holds_the_car():
+    world = StreetWorld(agents(), state(x=20.0, speed=2.0), 60.0)
+    back = np.column_stack([-np.arange(1.0, 9.0), np.zeros((8, 2))])
+    driven = drive_route(world, lambda scene: back)
+    assert driven.end == infractions.TIMED_OUT and driven.states[:, VX].min() == 0
+    assert (np.diff(driven.states[:, X]) >= 0).all()

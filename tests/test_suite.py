@@ -143,11 +143,14 @@ def test_a_killed_suite_resumes_at_the_next_route_and_ends_as_if_it_had_not_been
     assert metrics["eval_num"] == 2 and 0 <= metrics["driving_score"] <= 100
 
 
-def test_another_version_or_another_suite_is_driven_anew(data_root, tmp_path):
+def test_another_version_other_code_or_another_suite_is_driven_anew(data_root, tmp_path, monkeypatch):
     good = Driver("straight", partial(make_follower, 6.0), "1")
     run_suite([SPEC], [good], data_root, tmp_path, workers=1)
     assert suite.is_done(tmp_path / "straight", SPEC, good, data_root)
     assert not suite.is_done(tmp_path / "straight", SPEC, Driver("straight", good.make, "2"), data_root)
+    with monkeypatch.context() as patched:
+        patched.setattr(suite, "_code_version", lambda: "another")
+        assert not suite.is_done(tmp_path / "straight", SPEC, good, data_root)
     other = RouteSpec("RouteScenario_9", "fir", "cut_in", 8, 60.0)
     run_suite([other], [good], data_root, tmp_path, workers=1)
     assert [p.name for p in (tmp_path / "straight" / "results").iterdir()] == ["RouteScenario_9.json"]
