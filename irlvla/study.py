@@ -94,11 +94,13 @@ def seed_table(scores: Sequence[pd.DataFrame], groups: Sequence[Group], samples:
 
 
 def table(seeds: Sequence[int]) -> pd.DataFrame:
-    """`seed_table` of the main run and the given seeds, written to runs/study/table.csv."""
+    """`seed_table` of the main run and the given seeds, with their ablations, written to runs/study/table.csv."""
     params = yaml.safe_load(Path("params.yaml").read_text())
     runs, evaluation = Path(params["runs"]), params["evaluation"]
     folders = [runs / "evaluation", *(runs / "study" / f"seed{seed}" / "evaluation" for seed in seeds)]
-    scores = [pd.read_csv(folder / "scores.csv") for folder in folders]
+    ablations = [runs / "study" / f"seed{seed}" / "ablation" for seed in (MAIN_SEED, *seeds)]
+    parts = zip(folders, ablations, strict=True)
+    scores = [pd.concat([pd.read_csv(folder / "scores.csv") for folder in pair]) for pair in parts]
     split = load_split(Path(evaluation["root"]) / "splits" / "test_two_stage.yaml")
     groups = available_groups(split.groups, scores[0]["token"].tolist())
     result = seed_table(scores, groups, evaluation["bootstrap_samples"], evaluation["seed"])

@@ -1,0 +1,96 @@
+"""A part left out after the fact: another planner on the stored tokens of a finished run, and its score.
+
+    python -m irlvla.ablation runs runs/study/seed0/ablation --seed 0
+
+The planner is trained as notebook 03 trains its `ablations`, with the same tokens, loss, epochs and seed; only here it
+does not lengthen `make repro`. The encoders stay those of the whole policy, as there.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from torch import Tensor
+
+from irlvla import losses
+from irlvla.agents import policy_plans
+from irlvla.evaluation import available_groups, evaluate
+from irlvla.models.policy import Policy
+from irlvla.params import Imitation
+from irlvla.scenes.navsim import Dataset
+from irlvla.scenes.targets import load_targets
+from irlvla.tokens import TokenDataset, TokenStore
+from irlvla.training import Optimization, discard_checkpoints, fit
+
+LEFT_OUT = {"without objects and map": ("bev", "meta")}  # kinds of tokens that are still looked at
+TRAINED = ("trajectory", "score")  # terms of the loss
+
+
+def planner_loss(policy: Policy, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Trajectory and score terms of a batch of stored tokens, with both denoising steps, as in notebook 03."""
+    plans, logits = policy.predict(tokens)
+    human, valid = tokens["plan"].repeat(2, 1, 1), tokens["has_plan"].repeat(2)
+    return losses.trajectory(plans, logits, policy.anchors, human, valid)
+
+
+def imitation_data(runs: Path, split: str) -> TokenDataset:
+    """Stored tokens and human plans of the scenes of a split that have one."""
+    targets = load_targets(runs / "data" / "scenes" / f"{split}.npz")
+    rows = np.flatnonzero(targets["has_plan"])
+    tokens = TokenStore(runs / "imitation" / "tokens.npz").batch(targets["tokens"][rows].tolist())
+    kinds = {kind: values.numpy() for kind, values in tokens.items()}
+    return TokenDataset(kinds, {name: targets[name][rows] for name in ("plan", "has_plan")})
+
+
+def train_without(runs: Path, sources: tuple[str, ...], p: Imitation, out: Path) -> Policy:
+    """A planner that looks at these kinds of tokens only, trained below `out`; `runs/imitation` must be there."""
+    whole = Policy.load(runs / "imitation" / "policy.pt")
+    torch.manual_seed(p.seed)
+    policy = Policy(**whole.arguments | {"sources": sources})
+    policy.set_anchors(imitation_data(runs, "train").columns["plan"], p.seed)
+    policy.encoder.load_state_dict(whole.encoder.state_dict())
+    policy.encoder.requires_grad_(False)
+    planner = Optimization(p.planner_epochs, p.planner_learning_rate, p.planner_batch_size, keep="best")
+    data = [imitation_data(runs, split) for split in ("train", "val")]
+    fit(policy, planner_loss, {name: p.weights[name] for name in TRAINED}, *data, planner, out, "planner", p.seed)
+    return policy.eval()
+
+
+def ablate(runs: Path, out: Path, p: Imitation, root: Path, workers: int) -> pd.DataFrame:
+    """Train and score every planner of LEFT_OUT on the test groups; writes `out/scores.csv`, as notebook 07 does."""
+    out.mkdir(parents=True, exist_ok=True)
+    dataset = Dataset(root, root / "splits" / "test_two_stage.yaml")
+    prepared = load_targets(runs / "data" / "scenes" / "test.npz")["tokens"].tolist()
+    groups = available_groups(dataset.split.groups, prepared)
+    tokens = [token for group in groups for token in group.tokens]
+    cached = TokenStore(runs / "imitation" / "tokens.npz").batch(tokens)
+    plans = {}
+    for name, sources in LEFT_OUT.items():
+        driven = policy_plans(train_without(runs, sources, p, out / name.replace(" ", "_")), cached)
+        plans[f"IL {name}"] = dict(zip(tokens, driven, strict=True))
+    scores = evaluate(dataset, runs / "data" / "contexts", groups, plans, workers)
+    scores.to_csv(out / "scores.csv", index=False, float_format="%.6f")
+    for name in LEFT_OUT:
+        discard_checkpoints(out / name.replace(" ", "_"))
+    return scores
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train, score, and print the summary rows of each planner."""
+    parser = argparse.ArgumentParser(prog="python -m irlvla.ablation", description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, help="folder of a finished run, with data and imitation")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seed", type=int, required=True, help="of the run's imitation")
+    options = parser.parse_args(arguments)
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    p, evaluation = Imitation(**params["imitation"] | {"seed": options.seed}), params["evaluation"]
+    scores = ablate(options.runs, options.out, p, Path(evaluation["root"]), evaluation["workers"])
+    summary = scores[scores["stage"].isna()].pivot(index="agent", columns="token", values="score")
+    print(summary.round(4).to_string())
+
+
+if __name__ == "__main__":
+    main()
