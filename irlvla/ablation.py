@@ -50,12 +50,13 @@ def train_without(runs: Path, sources: tuple[str, ...], p: Imitation, out: Path)
     whole = Policy.load(runs / "imitation" / "policy.pt")
     torch.manual_seed(p.seed)
     policy = Policy(**whole.arguments | {"sources": sources})
-    policy.set_anchors(imitation_data(runs, "train").columns["plan"], p.seed)
+    train, val = (imitation_data(runs, split) for split in ("train", "val"))
+    policy.set_anchors(train.columns["plan"], p.seed)
     policy.encoder.load_state_dict(whole.encoder.state_dict())
     policy.encoder.requires_grad_(False)
     planner = Optimization(p.planner_epochs, p.planner_learning_rate, p.planner_batch_size, keep="best")
-    data = [imitation_data(runs, split) for split in ("train", "val")]
-    fit(policy, planner_loss, {name: p.weights[name] for name in TRAINED}, *data, planner, out, "planner", p.seed)
+    weights = {name: p.weights[name] for name in TRAINED}
+    fit(policy, planner_loss, weights, train, val, planner, out, "planner", p.seed)
     return policy.eval()
 
 
