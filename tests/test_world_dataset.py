@@ -16,8 +16,10 @@ from irlvla.geometry import wrap_angle
 from irlvla.scenes.maps import load_map
 from irlvla.scenes.navsim import Dataset
 from irlvla.scenes.unpickle import load_data_pickle
+from irlvla.vehicle import REAR_AXLE_TO_FRONT_M
 from irlvla.world.build import build
 from irlvla.world.check import check
+from irlvla.world.demand import EGO
 from irlvla.world.recording import Place
 from irlvla.world.scenarios import SCENARIOS
 
@@ -136,3 +138,20 @@ def test_an_ego_off_the_road_or_on_the_wrong_side_does_not_stop_the_town(root: P
             if step % 20 == 0:
                 np.testing.assert_allclose(world.observe().ego_pose, [*state[:2], wrap_angle(state[2])])
         assert libsumo.simulation.getTime() > 0
+
+
+def test_an_ego_off_every_lane_leaves_the_traffic_and_returns_with_its_driver(root: Path) -> None:
+    from irlvla.world.live import LiveWorld
+
+    scenario = next(iter(SCENARIOS))
+    with LiveWorld(Place.at(root, TINY), scenario, 3, 60.0, "astray") as world:
+        on_road, off_road = world.ego_state.copy(), world.ego_state.copy()
+        off_road[:2] -= 5000.0
+        seen = []
+        for state in [on_road] * 3 + [off_road] * 3 + [on_road] * 3:
+            world.step(state)
+            seen.append(EGO in libsumo.vehicle.getIDList())
+        assert all(seen[:3]) and not any(seen[4:6]) and all(seen[6:])
+        heading = on_road[2]
+        front = on_road[:2] + REAR_AXLE_TO_FRONT_M * np.array([np.cos(heading), np.sin(heading)])
+        np.testing.assert_allclose(world.simulation.ego_front()[:2], front, atol=0.01)

@@ -187,21 +187,32 @@ class Simulation:
         x, y, heading, speed, _ = self._fronts[EGO]
         return np.array([x, y, heading, speed])
 
-    def place_ego(self, pose: Array, edge: str = "") -> None:
-        """Put the ego's rear axle at `pose` (3,) at the end of the next step, wherever that is."""
+    def place_ego(self, pose: Array) -> None:
+        """Put the ego's rear axle at `pose` (3,) at the end of the next step, wherever that is.
+
+        SUMO's ego that has left every lane is taken away until it is back on one. Nobody could see it there, and SUMO
+        (1.28) crashes in the step after a vehicle was moved from a junction to nowhere.
+        """
         self.ego_is_placed = True
-        if EGO not in libsumo.vehicle.getIDList():
+        front = pose[:2] + vehicle.REAR_AXLE_TO_FRONT_M * np.array([np.cos(pose[2]), np.sin(pose[2])])
+        is_there = EGO in libsumo.vehicle.getIDList()
+        if is_there and not libsumo.vehicle.getLaneID(EGO):
+            libsumo.vehicle.remove(EGO)
+            return
+        if not is_there:
+            if not self._on_lane(front):
+                return
             self._restore_ego()
-        front = (
-            pose[:2]
-            + vehicle.REAR_AXLE_TO_FRONT_M * np.array([np.cos(pose[2]), np.sin(pose[2])])
-            - np.array(self.offset)
-        )
+        x, y = front - np.array(self.offset)
         angle = np.degrees(np.pi / 2 - pose[2]) % 360
-        libsumo.vehicle.moveToXY(EGO, edge, -1, float(front[0]), float(front[1]), float(angle), keepRoute=2)
+        libsumo.vehicle.moveToXY(EGO, "", -1, float(x), float(y), float(angle), keepRoute=2)
+
+    def _on_lane(self, xy: Array) -> bool:
+        """Whether `xy` (2,), global, lies on a lane or on a way across a junction."""
+        return any(len(self.town_map.layers[name].near(xy, 0.0)) for name in ("LANE", "LANE_CONNECTOR"))
 
     def _restore_ego(self) -> None:
-        """SUMO took the ego away (end of its route): give it a new one-edge route."""
+        """SUMO has no ego (its route ended, or it was off the road): give it a new one-edge route."""
         name = f"restored_{self.time_step}"
         edge = next(iter(self.ids.blocks))
         libsumo.route.add(name, [edge])
