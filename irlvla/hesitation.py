@@ -1,0 +1,99 @@
+"""Where imitation nearly stops although the way is free: does reinforcement go, and at what price?
+
+    python -m irlvla.hesitation SEED...     the main run and these seeds of `make study`, to runs/study/hesitation.csv
+
+Imitation hesitates in a scene if its plan ends less than SHORT_M from its start while PDM-Closed's, which knows map,
+objects and lights, ends more than FREE_M from it. So no other agent has a say in which scenes count.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from numpy.typing import NDArray
+
+from irlvla.breakdown import SHORT
+from irlvla.evaluation import available_groups, clustered_interval
+from irlvla.scenes.split import Group, load_split
+
+SHORT_M, FREE_M = 5.0, 8.0
+REFERENCE, FREE_DRIVER = "IRL-VLA-IL", "PDM-Closed"
+COLUMNS = ["EP", "NC", "DAC", "TLC", "TTC", "score", "length_m"]
+
+
+def length_m(plans: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance (n,) between start and end of plans (n, T, 3) in the ego frame."""
+    return np.hypot(*plans[:, -1, :2].T)
+
+
+def hesitates(plans: Mapping[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
+    """Scenes (n,) where imitation nearly stops and PDM-Closed drives on; `plans` (n, T, 3) by agent.
+
+    Raises KeyError if one of the two has no plans.
+    """
+    return (length_m(plans[REFERENCE]) < SHORT_M) & (length_m(plans[FREE_DRIVER]) > FREE_M)
+
+
+def hesitant_rows(
+    scores: pd.DataFrame, tokens: Sequence[str], plans: Mapping[str, NDArray[np.float64]]
+) -> pd.DataFrame:
+    """Rows of `scores` (of `evaluation.evaluate`) in the scenes where imitation hesitates, with their plans' lengths.
+
+    `plans` (n, T, 3) by agent, of the scenes `tokens`.
+    """
+    chosen = [token for token, is_so in zip(tokens, hesitates(plans), strict=True) if is_so]
+    lengths = {agent: pd.Series(length_m(array), index=tokens) for agent, array in plans.items()}
+    rows = scores[scores["token"].isin(chosen) & scores["stage"].notna() & scores["agent"].isin(list(plans))]
+    found = [lengths[agent][token] for agent, token in zip(rows["agent"], rows["token"], strict=True)]
+    return rows.rename(columns=SHORT).assign(length_m=found)
+
+
+def hesitation_table(rows: pd.DataFrame, groups: Sequence[Group], samples: int, seed: int) -> pd.DataFrame:
+    """A row per agent: means over scenes and seeds, and the difference of EP and score from imitation with intervals.
+
+    `rows` are those of `hesitant_rows` with a column seed; intervals come from drawing whole groups.
+    """
+    group_of = {token: i for i, group in enumerate(groups) for token in group.tokens}
+    of_agent = {agent: some.set_index(["seed", "token"]) for agent, some in rows.groupby("agent", sort=False)}
+    imitation = of_agent[REFERENCE]
+    clusters = np.array([group_of[token] for _, token in imitation.index])
+    lines = []
+    for agent, some in of_agent.items():
+        values = some.loc[imitation.index, COLUMNS].astype(float)
+        line = {"agent": agent, "scenes": len(values), "groups": len(np.unique(clusters)), **values.mean()}
+        for name in ("EP", "score"):
+            difference = (values[name] - imitation[name].astype(float)).to_numpy()
+            low, high = clustered_interval(difference, clusters, samples, seed)
+            line |= {f"{name}_difference": difference.mean(), f"{name}_low": low, f"{name}_high": high}
+        lines.append(line)
+    return pd.DataFrame(lines).set_index("agent")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m irlvla.hesitation", description=__doc__.splitlines()[0])
+    parser.add_argument("seeds", type=int, nargs="*", help="of the study, beside the main run")
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    runs, evaluation = Path(params["runs"]), params["evaluation"]
+    seeds = parser.parse_args(arguments).seeds
+    folders = {"main": runs / "evaluation"} | {s: runs / "study" / f"seed{s}" / "evaluation" for s in seeds}
+    parts = []
+    for name, folder in folders.items():
+        with np.load(folder / "plans.npz") as arrays:
+            plans = {agent: arrays[agent] for agent in arrays.files if agent != "tokens"}
+            tokens = arrays["tokens"].tolist()
+        parts.append(hesitant_rows(pd.read_csv(folder / "scores.csv"), tokens, plans).assign(seed=name))
+    rows = pd.concat(parts)
+    split = load_split(Path(evaluation["root"]) / "splits" / "test_two_stage.yaml")
+    groups = available_groups(split.groups, pd.read_csv(runs / "evaluation" / "scores.csv")["token"].tolist())
+    result = hesitation_table(rows, groups, evaluation["bootstrap_samples"], evaluation["seed"])
+    (runs / "study").mkdir(exist_ok=True)
+    result.to_csv(runs / "study" / "hesitation.csv", float_format="%.6f")
+    print(result.round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()
