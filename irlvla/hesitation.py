@@ -16,11 +16,12 @@ import yaml
 from numpy.typing import NDArray
 
 from irlvla.breakdown import SHORT
-from irlvla.evaluation import available_groups, clustered_interval
-from irlvla.scenes.split import Group, load_split
+from irlvla.evaluation import clustered_interval
+from irlvla.scenes.split import Group
+from irlvla.study import REFERENCE, evaluated_groups, evaluation_folders
 
 SHORT_M, FREE_M = 5.0, 8.0
-REFERENCE, FREE_DRIVER = "IRL-VLA-IL", "PDM-Closed"
+FREE_DRIVER = "PDM-Closed"
 COLUMNS = ["EP", "NC", "DAC", "TLC", "TTC", "score", "length_m"]
 
 
@@ -46,7 +47,7 @@ def hesitant_rows(
     """
     chosen = [token for token, is_so in zip(tokens, hesitates(plans), strict=True) if is_so]
     lengths = {agent: pd.Series(length_m(array), index=tokens) for agent, array in plans.items()}
-    rows = scores[scores["token"].isin(chosen) & scores["stage"].notna() & scores["agent"].isin(list(plans))]
+    rows = scores[scores["token"].isin(chosen) & scores["stage"].notna()]
     found = [lengths[agent][token] for agent, token in zip(rows["agent"], rows["token"], strict=True)]
     return rows.rename(columns=SHORT).assign(length_m=found)
 
@@ -79,16 +80,13 @@ def main(arguments: list[str] | None = None) -> None:
     params = yaml.safe_load(Path("params.yaml").read_text())
     runs, evaluation = Path(params["runs"]), params["evaluation"]
     seeds = parser.parse_args(arguments).seeds
-    folders = {"main": runs / "evaluation"} | {s: runs / "study" / f"seed{s}" / "evaluation" for s in seeds}
     parts = []
-    for name, folder in folders.items():
+    for run, folder in enumerate(evaluation_folders(runs, seeds)):
         with np.load(folder / "plans.npz") as arrays:
-            plans = {agent: arrays[agent] for agent in arrays.files if agent != "tokens"}
-            tokens = arrays["tokens"].tolist()
-        parts.append(hesitant_rows(pd.read_csv(folder / "scores.csv"), tokens, plans).assign(seed=name))
-    rows = pd.concat(parts)
-    split = load_split(Path(evaluation["root"]) / "splits" / "test_two_stage.yaml")
-    groups = available_groups(split.groups, pd.read_csv(runs / "evaluation" / "scores.csv")["token"].tolist())
+            plans = dict(arrays)
+        tokens = plans.pop("tokens").tolist()
+        parts.append(hesitant_rows(pd.read_csv(folder / "scores.csv"), tokens, plans).assign(seed=run))
+    rows, groups = pd.concat(parts), evaluated_groups(Path(evaluation["root"]), tokens)
     result = hesitation_table(rows, groups, evaluation["bootstrap_samples"], evaluation["seed"])
     (runs / "study").mkdir(exist_ok=True)
     result.to_csv(runs / "study" / "hesitation.csv", float_format="%.6f")

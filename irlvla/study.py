@@ -93,16 +93,25 @@ def seed_table(scores: Sequence[pd.DataFrame], groups: Sequence[Group], samples:
     return pd.DataFrame(lines).set_index(["agent", "stage"])
 
 
+def evaluation_folders(runs: Path, seeds: Sequence[int]) -> list[Path]:
+    """Where notebook 07 wrote its results: of the main run, then of the given seeds."""
+    return [runs / "evaluation", *(runs / "study" / f"seed{seed}" / "evaluation" for seed in seeds)]
+
+
+def evaluated_groups(root: Path, tokens: Sequence[str]) -> tuple[Group, ...]:
+    """The two-stage groups of the test towns whose scenes are all among `tokens`."""
+    return available_groups(load_split(root / "splits" / "test_two_stage.yaml").groups, tokens)
+
+
 def table(seeds: Sequence[int]) -> pd.DataFrame:
     """`seed_table` of the main run and the given seeds, with their ablations, written to runs/study/table.csv."""
     params = yaml.safe_load(Path("params.yaml").read_text())
     runs, evaluation = Path(params["runs"]), params["evaluation"]
-    folders = [runs / "evaluation", *(runs / "study" / f"seed{seed}" / "evaluation" for seed in seeds)]
+    folders = evaluation_folders(runs, seeds)
     ablations = [runs / "study" / f"seed{seed}" / "ablation" for seed in (MAIN_SEED, *seeds)]
     parts = zip(folders, ablations, strict=True)
     scores = [pd.concat([pd.read_csv(folder / "scores.csv") for folder in pair]) for pair in parts]
-    split = load_split(Path(evaluation["root"]) / "splits" / "test_two_stage.yaml")
-    groups = available_groups(split.groups, scores[0]["token"].tolist())
+    groups = evaluated_groups(Path(evaluation["root"]), scores[0]["token"].tolist())
     result = seed_table(scores, groups, evaluation["bootstrap_samples"], evaluation["seed"])
     result.to_csv(runs / "study" / "table.csv", float_format="%.6f")
     return result
