@@ -40,7 +40,9 @@ def _nuplan_class(monkeypatch, module: str, name: str, slots: tuple[str, ...] | 
     return created
 
 
-def test_second_stage_scenes_of_four_frames_score_as_those_with_stored_futures(tmp_path, monkeypatch):
+@pytest.fixture
+def nuplan(monkeypatch) -> types.SimpleNamespace:
+    """nuPlan's classes as far as second-stage scenes hold them, importable while the test runs."""
     state = "nuplan.common.actor_state."
     se2 = _nuplan_class(monkeypatch, f"{state}state_representation", "StateSE2", ("x", "y", "heading"))
     vector = _nuplan_class(monkeypatch, f"{state}state_representation", "StateVector2D", ("_x", "_y", "_array"))
@@ -60,7 +62,13 @@ def test_second_stage_scenes_of_four_frames_score_as_those_with_stored_futures(t
     datatypes = sys.modules["nuplan.common.maps.maps_datatypes"]
     status = enum.IntEnum("TrafficLightStatusType", {"GREEN": 0, "YELLOW": 1, "RED": 2}, module=datatypes.__name__)
     monkeypatch.setattr(datatypes, "TrafficLightStatusType", status, raising=False)
+    return types.SimpleNamespace(
+        se2=se2, vector=vector, box=box, metadata=metadata, agent=agent, static=static, tracked=tracked, tracks=tracks,
+        lights=lights, light=light, kind=kind, status=status,
+    )  # fmt: skip
 
+
+def test_second_stage_scenes_of_four_frames_score_as_those_with_stored_futures(tmp_path, nuplan):
     source = next((ROOT / SYNTHETIC_SCENES).glob("1b98*.pkl"))
     content = pickle.loads(source.read_bytes())
     token = content["scene_metadata"]["initial_token"]
@@ -72,24 +80,30 @@ def test_second_stage_scenes_of_four_frames_score_as_those_with_stored_futures(t
         category = stored.tracks.categories[column]
         moving = category in ("vehicle", "pedestrian", "bicycle")
         vx, vy = stored.tracks.velocity_mps[row, column]
-        return (agent if moving else static)(
-            _metadata=metadata(track_token=stored.tracks.tokens[column]),
-            _tracked_object_type=kind[category.upper()],
-            _box=box(_center=se2(x=x, y=y, heading=heading), _length=length, _width=width, _height=height),
-            **({"_velocity": vector(_x=vx, _y=vy, _array=np.array([vx, vy]))} if moving else {}),
+        return (nuplan.agent if moving else nuplan.static)(
+            _metadata=nuplan.metadata(track_token=stored.tracks.tokens[column]),
+            _tracked_object_type=nuplan.kind[category.upper()],
+            _box=nuplan.box(
+                _center=nuplan.se2(x=x, y=y, heading=heading), _length=length, _width=width, _height=height
+            ),
+            **({"_velocity": nuplan.vector(_x=vx, _y=vy, _array=np.array([vx, vy]))} if moving else {}),
         )
 
     columns = range(len(stored.tracks.tokens))
     content["extended_detections_tracks"] = [
-        tracks(
-            tracked_objects=tracked(
+        nuplan.tracks(
+            tracked_objects=nuplan.tracked(
                 tracked_objects=[nuplan_object(row, c) for c in columns if stored.tracks.valid[row, c]]
             )
         )
         for row in range(4, 12)
     ]
     content["extended_traffic_light_data"] = [
-        lights(traffic_lights=[light(status=status(2), lane_connector_id=int(id)) for id in stored.red_connectors[row]])
+        nuplan.lights(
+            traffic_lights=[
+                nuplan.light(status=nuplan.status(2), lane_connector_id=int(id)) for id in stored.red_connectors[row]
+            ]
+        )
         for row in range(4, 12)
     ]
     content["frames"] = content["frames"][:4]
