@@ -74,6 +74,17 @@ def test_human_columns_may_be_given_instead_of_computed():
 # ------------------------------------------------------------------ a straight road
 
 
+def test_what_is_kept_from_one_ego_changes_nothing_for_the_next():
+    scene = road_scene([_object(f"{i}", x=-8.0 * i) for i in range(1, 5)])
+    egos = [_driven(speed_mps) for speed_mps in (0.0, 8.0, 0.0, 3.0)]
+    built = scoring_context(scene)
+    one_after_the_other = [react(built, ego) for ego in egos]
+    for ego, found in zip(egos, one_after_the_other, strict=True):
+        alone = react(scoring_context(scene), ego)
+        assert np.array_equal(found.track_states, alone.track_states)
+        assert np.array_equal(found.track_valid, alone.track_valid)
+
+
 def test_the_present_frame_is_the_log_and_cars_are_on_their_rails_from_then_on():
     built = scoring_context(road_scene([_object("a", y=-1.0, heading=0.1)]))
     traffic = react(built, _driven(0.0))
