@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 _RAILS_PREFIX = "rails_"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity, so that caches can be keyed by it
 class Rails:
     """What reactive traffic needs of the map: the centreline that each car (of Q tracks) would follow.
 

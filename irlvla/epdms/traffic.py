@@ -7,8 +7,8 @@ stands 1.461 m too far back and one step late, are properties of the official ev
 """
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from math import cos, hypot, pi, sin, sqrt
 
 import numpy as np
@@ -21,7 +21,7 @@ from irlvla.epdms.drive import simulate
 from irlvla.epdms.forecast import box_polygons
 from irlvla.epdms.path import Path
 from irlvla.epdms.scores import Columns, Scores, score_human, score_plans
-from irlvla.epdms.states import HEADING, NUM_STATES, STEP_S, VX, VY, EgoBoxes
+from irlvla.epdms.states import HEADING, STEP_S, VX, VY, EgoBoxes
 
 Array = NDArray[np.float64]
 
@@ -47,8 +47,7 @@ def react(context: ScoringContext, states: Array) -> ScoringContext:
     valid[1:, is_car] = False
     cars = _start_cars(context)
     parked = _parked_candidates(context)
-    for step in range(1, NUM_STATES):
-        ego = _Ego.of(states[step - 1])
+    for step, ego in enumerate(_Ego.along(states[:-1]), start=1):
         cars = [car for car in cars if hypot(car.pose[0] - ego.pose[0], car.pose[1] - ego.pose[1]) <= RADIUS_M]
         for car in cars:
             car.advance(*_leader(car, cars, ego))
@@ -89,9 +88,11 @@ class _Ego:
     shape: shapely.Polygon
 
     @classmethod
-    def of(cls, state: Array) -> "_Ego":
-        pose = state[: HEADING + 1]
-        return cls(pose, hypot(state[VX], state[VY]), _box(pose, vehicle.LENGTH_M, vehicle.WIDTH_M))
+    def along(cls, states: Array) -> list["_Ego"]:
+        """At each of the states (F, 11)."""
+        poses, size_m = states[:, : HEADING + 1], np.array([vehicle.LENGTH_M, vehicle.WIDTH_M])
+        speeds_mps = np.hypot(states[:, VX], states[:, VY]).tolist()
+        return [cls(*ego) for ego in zip(poses, speeds_mps, box_polygons(poses, size_m), strict=True)]
 
     @property
     def reach_m(self) -> float:
@@ -115,11 +116,15 @@ class _Car:
     @property
     def shape(self) -> shapely.Geometry:
         if self.shape_or_none is None:
-            half = self.lwh_m[0] / 2
-            strip = self.rail.between(self.progress_m - half, self.progress_m + half + HEADWAY_S * self.speed_mps)
-            covered = strip.buffer(self.lwh_m[1] / 2, cap_style="flat")
-            self.shape_or_none = shapely.union(covered, _box(self.pose, *self.lwh_m[:2])).simplify(SIMPLIFY_M)
+            known, here = self.rail.shapes, (self.track, self.progress_m, self.speed_mps)
+            self.shape_or_none = known[here] = known.get(here) or self._shape()
         return self.shape_or_none
+
+    def _shape(self) -> shapely.Geometry:
+        half = self.lwh_m[0] / 2
+        strip = self.rail.between(self.progress_m - half, self.progress_m + half + HEADWAY_S * self.speed_mps)
+        covered = strip.buffer(self.lwh_m[1] / 2, cap_style="flat")
+        return shapely.union(covered, _box(self.pose, *self.lwh_m[:2])).simplify(SIMPLIFY_M)
 
     def advance(self, gap_m: float, leader_mps: float) -> None:
         """One Euler step of IDM behind a leader `gap_m` ahead that moves with `leader_mps` along this car's heading."""
@@ -138,6 +143,7 @@ class _Car:
 @dataclass(frozen=True)
 class _Rail:
     path: Path
+    shapes: dict[tuple[int, float, float], shapely.Geometry] = field(default_factory=dict)  # by track, progress, speed
 
     @classmethod
     def of(cls, centerline: Array) -> "_Rail":
@@ -194,13 +200,18 @@ def _box(pose: tuple[float, float, float] | Array, length_m: float, width_m: flo
     ahead_x, ahead_y = length_m / 2 * cos(heading), length_m / 2 * sin(heading)
     left_x, left_y = width_m / 2 * cos(heading + pi / 2), width_m / 2 * sin(heading + pi / 2)
     signs = ((1, 1), (-1, 1), (-1, -1), (1, -1))
-    return shapely.Polygon([(x + (b * left_x + a * ahead_x), y + (b * left_y + a * ahead_y)) for a, b in signs])
+    return shapely.polygons([(x + (b * left_x + a * ahead_x), y + (b * left_y + a * ahead_y)) for a, b in signs])
+
+
+@lru_cache(maxsize=1)
+def _lines(rails: Rails) -> list[_Rail]:
+    """The rails, kept for the next plan of the scene: cars that the ego does not disturb have the same shapes again."""
+    return [_Rail.of(rails.xyh[start:end]) for start, end in zip(rails.offsets, rails.offsets[1:], strict=False)]
 
 
 def _start_cars(context: ScoringContext) -> list[_Car]:
     """Cars of the present frame on their rails, without those that then meet the ego or an earlier car."""
-    rails = context.rails
-    lines = [_Rail.of(rails.xyh[start:end]) for start, end in zip(rails.offsets, rails.offsets[1:], strict=False)]
+    rails, lines = context.rails, _lines(context.rails)
     snapped = box_polygons(rails.start_pose, context.track_lwh)
     taken = [shapely.polygons(EgoBoxes.from_states(context.ego_state).corners)]
     cars, target_mps = [], DEFAULT_TARGET_MPS
