@@ -141,4 +141,5 @@ def perception(predictions: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -
         **objects(predictions, batch["boxes"], batch["box_class"]),
         **polylines(predictions, batch["polylines"], batch["polyline_class"]),
         **segmentation(predictions["bev_logits"], batch["bev"]),
+        "light": F.cross_entropy(predictions["light_logits"], batch["light"]),
     }

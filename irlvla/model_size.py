@@ -78,6 +78,7 @@ def example(policy: Policy, cameras: list[str], cells: int, meta_channels: int) 
         "polylines": torch.randn(1, NUM_POLYLINES, POLYLINE_POINTS, 2),
         "polyline_class": line_class,
         "bev": torch.randint(0, len(BEV_CLASSES), (1, cells, cells)),
+        "light": torch.zeros(1, dtype=torch.long),
     }
     check_batch(batch, INPUTS | TARGETS)
     return batch

@@ -1,7 +1,7 @@
 """How well a policy perceives, beside a model that sees nothing and always predicts the mean of the training scenes.
 
 Predictions are those of `Policy.read`: of B scenes, "box_logits", "box_code", "polyline_logits", "polylines",
-"bev_logits".
+"bev_logits", "light_logits".
 """
 
 from collections.abc import Mapping
@@ -19,9 +19,10 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from irlvla.average_precision import detection_scores, map_scores
 from irlvla.models.perception import encode_boxes
 from irlvla.models.policy import Policy
-from irlvla.scenes.targets import BEV_CLASSES, MAP_CLASSES, OBJECT_CLASSES
+from irlvla.scenes.targets import BEV_CLASSES, LIGHTS, MAP_CLASSES, OBJECT_CLASSES
 
 Predictions = dict[str, Tensor]
+TRUTH = ("boxes", "box_class", "polylines", "polyline_class", "bev", "light")
 FLOOR = 1e-6  # of a probability before its logarithm
 
 
@@ -31,7 +32,7 @@ def perceive(policy: Policy, dataset: Dataset, batch_size: int = 16) -> tuple[Pr
     parts, targets = [], []
     for batch in DataLoader(dataset, batch_size):
         parts.append(policy.read(policy.encode(batch)))
-        targets.append({name: batch[name] for name in ("boxes", "box_class", "polylines", "polyline_class", "bev")})
+        targets.append({name: batch[name] for name in TRUTH})
     return ({name: torch.cat([part[name] for part in rows]) for name in rows[0]} for rows in (parts, targets))
 
 
@@ -42,12 +43,13 @@ def mean_prediction(columns: Mapping[str, NDArray], seed: int) -> Predictions:
     training ones, as many as a scene holds on average; each as probable as it is to find one of its cluster in a scene.
     """
     bev = np.stack([(columns["bev"] == kind).mean(axis=0) for kind in range(len(BEV_CLASSES))])
+    light = np.bincount(columns["light"], minlength=len(LIGHTS)) / len(columns["light"])
     boxes = encode_boxes(torch.from_numpy(columns["boxes"])).numpy()
     box_code, box_logits = _typical(boxes, columns["box_class"], len(OBJECT_CLASSES), seed)
     lines, line_logits = _typical(columns["polylines"], columns["polyline_class"], len(MAP_CLASSES), seed)
     found = {
         "bev_logits": np.log(bev + FLOOR), "box_code": box_code, "box_logits": box_logits,
-        "polylines": lines, "polyline_logits": line_logits,
+        "polylines": lines, "polyline_logits": line_logits, "light_logits": np.log(light + FLOOR),
     }  # fmt: skip
     return {name: torch.from_numpy(array)[None].float() for name, array in found.items()}
 
@@ -81,8 +83,16 @@ def segmentation_scores(predictions: Predictions, targets: Mapping[str, Tensor])
     return {f"iou_{name}": value for name, value in zip(BEV_CLASSES, iou, strict=True)}
 
 
+def light_scores(predictions: Predictions, targets: Mapping[str, Tensor]) -> dict[str, float]:
+    """Share of the scenes with each light in which it is recognised; 0 for a light that no scene has."""
+    confusion = multiclass_confusion_matrix(predictions["light_logits"].argmax(dim=1), targets["light"], len(LIGHTS))
+    recall = (confusion.diagonal() / confusion.sum(dim=1).clamp(min=1)).tolist()
+    return {f"recall_light_{name}": value for name, value in zip(LIGHTS, recall, strict=True)}
+
+
 def perception_scores(predictions: Predictions, targets: Mapping[str, Tensor]) -> dict[str, float]:
-    """IoU by BEV class, AP of detection and of the map; predictions of one scene count for all scenes."""
+    """IoU by BEV class, AP of detection and map, recall of lights; predictions of one scene count for all scenes."""
     every = {name: value.expand(len(targets["bev"]), *value.shape[1:]) for name, value in predictions.items()}
-    scores = segmentation_scores(every, targets) | detection_scores(every, targets) | map_scores(every, targets)
+    scores = segmentation_scores(every, targets) | detection_scores(every, targets)
+    scores |= map_scores(every, targets) | light_scores(every, targets)
     return {name: round(value, 6) for name, value in scores.items()}

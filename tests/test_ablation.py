@@ -28,7 +28,9 @@ def runs(tmp_path_factory) -> Path:
     for seed, (split, count) in enumerate(SCENES.items()):
         batch = tiny_policy.batch(count, seed)
         batch["has_plan"][-1] = False
-        columns = {name: batch[name].numpy() for name in ("status", "plan", "boxes", "polylines", "bev", "intrinsics")}
+        columns = {
+            name: batch[name].numpy() for name in ("status", "plan", "boxes", "polylines", "bev", "light", "intrinsics")
+        }
         columns |= {"tokens": np.array([f"{split}{i}" for i in range(count)]), "has_plan": batch["has_plan"].numpy()}
         columns |= {"image_path": np.array(["-"] * count), "x_range_m": np.array(tiny_policy.X_RANGE_M)}
         np.savez(folder / "data" / "scenes" / f"{split}.npz", **columns)

@@ -8,11 +8,11 @@ import torch
 from irlvla.average_precision import average_precision, chamfer_distance, map_scores, take_nearest
 from irlvla.models.perception import encode_boxes
 from irlvla.perception_scores import mean_prediction, perceive, perception_scores
-from irlvla.scenes.targets import BEV_CLASSES, MAP_CLASSES, NO_CLASS, OBJECT_CLASSES
+from irlvla.scenes.targets import BEV_CLASSES, LIGHTS, MAP_CLASSES, NO_CLASS, OBJECT_CLASSES
 
 torch.set_num_threads(1)
 
-TRUE = ("boxes", "box_class", "polylines", "polyline_class", "bev")
+TRUE = ("boxes", "box_class", "polylines", "polyline_class", "bev", "light")
 IN_NUMBERS = [*(f"detection_ap_{t}m" for t in (1, 2, 4)), *(f"map_ap_{t}m" for t in (0.5, 1, 1.5))]
 
 
@@ -30,6 +30,7 @@ def perfect(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         "polylines": batch["polylines"],
         "polyline_logits": certain(batch["polyline_class"], len(MAP_CLASSES)),
         "bev_logits": certain(batch["bev"], len(BEV_CLASSES))[..., :-1].movedim(-1, 1).float(),
+        "light_logits": certain(batch["light"], len(LIGHTS))[..., :-1].float(),
     }
 
 
@@ -58,10 +59,18 @@ def test_chamfer_distance_of_parallel_lines_is_their_gap_in_either_direction():
 
 
 def test_perfect_predictions_have_full_marks():
-    batch = tiny_policy.batch(3)
+    batch = tiny_policy.batch(3) | {"light": torch.arange(3)}
     scores = perception_scores(perfect(batch), batch)
     assert [scores[name] for name in IN_NUMBERS] == [1.0] * 6
     assert all(scores[f"iou_{name}"] == 1.0 for name in BEV_CLASSES)
+    assert all(scores[f"recall_light_{name}"] == 1.0 for name in LIGHTS)
+
+
+def test_a_light_taken_for_another_counts_against_the_true_one_only():
+    batch = tiny_policy.batch(4) | {"light": torch.tensor([0, 1, 2, 2])}
+    seen = perfect(batch) | {"light_logits": certain(torch.tensor([0, 1, 2, 1]), len(LIGHTS))[..., :-1].float()}
+    scores = perception_scores(seen, batch)
+    assert [scores[f"recall_light_{name}"] for name in LIGHTS] == [1.0, 1.0, 0.5]
 
 
 def test_lines_a_metre_aside_count_from_the_threshold_of_a_metre_and_a_half_on():

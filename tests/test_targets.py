@@ -10,7 +10,7 @@ from straight_road import CAR, road_scene
 
 from irlvla.geometry import global_from_local
 from irlvla.scenes.scene import Scene
-from irlvla.scenes.targets import BEV_CLASSES, NO_CLASS, load_targets, save_targets, scene_targets
+from irlvla.scenes.targets import BEV_CLASSES, LIGHTS, NO_CLASS, load_targets, save_targets, scene_targets
 
 CAMERAS = ("CAM_F0", "CAM_L0")
 PEDESTRIAN = ("p", "pedestrian", 10.0, 6.25, 0.5, 0.6, 0.6, 1.7)
@@ -89,6 +89,30 @@ def test_targets_do_not_depend_on_where_in_the_world_the_objects_are(turn, x, y)
     )
     assert targets(moved)["boxes"] == pytest.approx(targets(scene)["boxes"], abs=1e-3)
     assert targets(moved)["plan"] == pytest.approx(targets(scene)["plan"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("x_m", "signals", "red", "shown"),
+    [
+        (0.0, True, (), "none"),  # the stop line at x = 60 m lies beyond the rectangle
+        (30.0, True, (), "green"),
+        (30.0, True, ("2",), "red"),
+        (30.0, True, ("3",), "green"),  # another connector's light
+        (30.0, False, (), "none"),
+        (59.0, True, ("2",), "red"),
+        (61.0, True, ("2",), "none"),  # passed
+    ],
+)
+def test_the_light_is_that_of_the_next_stop_line_on_the_route(x_m, signals, red, shown):
+    scene = road_scene(signals=signals, red=red)
+    there = replace(scene, ego_poses=scene.ego_poses + [x_m, 0, 0])
+    assert LIGHTS[targets(there)["light"]] == shown
+
+
+def test_a_light_off_the_route_does_not_count():
+    scene = road_scene(signals=True, red=("2",))
+    there = replace(scene, ego_poses=scene.ego_poses + [30, 0, 0], route_roadblock_ids=("in", "out"))
+    assert LIGHTS[targets(there)["light"]] == "none"
 
 
 def test_a_missing_camera_is_named():

@@ -5,7 +5,15 @@ import torch
 
 from irlvla import PLAN_POSES
 from irlvla.models.policy import Policy
-from irlvla.scenes.targets import BOX_COLUMNS, MAP_CLASSES, NUM_OBJECTS, NUM_POLYLINES, OBJECT_CLASSES, POLYLINE_POINTS
+from irlvla.scenes.targets import (
+    BOX_COLUMNS,
+    LIGHTS,
+    MAP_CLASSES,
+    NUM_OBJECTS,
+    NUM_POLYLINES,
+    OBJECT_CLASSES,
+    POLYLINE_POINTS,
+)
 from irlvla.world.rig import camera_for_size
 
 HEIGHT, WIDTH, CELLS, META = 32, 88, 16, 6
@@ -18,7 +26,7 @@ def arguments(**changes) -> dict:
     small = {
         "image_size": (HEIGHT, WIDTH), "backbone": "test_resnet", "levels": (2, 3), "shrink": 1, "image_channels": 16,
         "pixel_channels": 8, "bev_channels": 16, "channels": 16, "heads": 2, "feedforward": 32,
-        "bev_cells": CELLS, "bev_tokens_side": 8, "bev_blocks": 1, "heights_m": (0.0, 1.0),
+        "bev_cells": CELLS, "bev_tokens_side": 8, "bev_blocks": 1, "heights_m": (0.0, 4.7),
         "x_range_m": X_RANGE_M, "y_range_m": Y_RANGE_M, "query_layers": 1, "meta_channels": META, "num_anchors": 4,
         "plan_blocks": 1, "steps": 2,
     }  # fmt: skip
@@ -58,6 +66,7 @@ def batch(size: int, seed: int = 0) -> dict[str, torch.Tensor]:
         "box_class": torch.from_numpy(box_class),
         "polyline_class": torch.from_numpy(line_class),
         "bev": torch.from_numpy(rng.integers(0, 7, (size, CELLS, CELLS))),
+        "light": torch.from_numpy(rng.integers(0, len(LIGHTS), size)),
     }
 
 

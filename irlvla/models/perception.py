@@ -1,4 +1,5 @@
-"""3D reasoning on BEV tokens: queries that become objects (30 and the ego) and map polylines, and BEV segmentation.
+"""3D reasoning on BEV tokens: queries that become objects (30 and the ego) and map polylines, BEV segmentation, and the
+light that the ego has to obey.
 
 Q queries. Predictions are in the ego frame.
 """
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from irlvla.models.planner import mlp, sample_bev
-from irlvla.scenes.targets import BOX_COLUMNS, MAP_CLASSES, OBJECT_CLASSES, POLYLINE_POINTS
+from irlvla.scenes.targets import BOX_COLUMNS, LIGHTS, MAP_CLASSES, OBJECT_CLASSES, POLYLINE_POINTS
 
 Range = tuple[float, float]
 
@@ -92,6 +93,7 @@ class Perception(nn.Module):
         self.polyline = mlp(channels, 2 * channels, POLYLINE_POINTS * 2)
         self.segmentation = mlp(channels, 2 * channels, num_bev_classes * group**2)
         self.cells = nn.PixelShuffle(group)
+        self.light = mlp(channels, channels, len(LIGHTS))
         ahead = torch.linspace(-START_LINE_M / 2, START_LINE_M / 2, POLYLINE_POINTS) / POSITION_SCALE_M
         nn.init.zeros_(self.polyline[-1].weight)
         self.polyline[-1].bias.data.copy_(torch.stack([ahead, torch.zeros(POLYLINE_POINTS)], dim=-1).flatten())
@@ -102,9 +104,11 @@ class Perception(nn.Module):
 
     def read(self, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
         """box_logits (B, A, classes + 1), last = nothing; box_code (B, A, 10) columns BOX_CODE;
-        polyline_logits (B, M, classes + 1); polylines (B, M, P, 2) metres; bev_logits (B, BEV classes, X, Y).
+        polyline_logits (B, M, classes + 1); polylines (B, M, P, 2) metres; bev_logits (B, BEV classes, X, Y);
+        light_logits (B, lights), off the ego's query, which knows speed and command.
         """
-        objects, elements, bev = tokens["objects"][:, :-1], tokens["map"], tokens["bev"]
+        objects, ego = tokens["objects"][:, :-1], tokens["objects"][:, -1]
+        elements, bev = tokens["map"], tokens["bev"]
         code = self.box(objects)
         position = code[..., :2] + self.objects.references
         polylines = self.polyline(elements).unflatten(-1, (POLYLINE_POINTS, 2)) + self.map.references[:, None]
@@ -115,6 +119,7 @@ class Perception(nn.Module):
             "polyline_logits": self.polyline_class(elements),
             "polylines": polylines * POSITION_SCALE_M,
             "bev_logits": self.cells(self.segmentation(bev).transpose(1, 2).unflatten(2, (side, side))),
+            "light_logits": self.light(ego),
         }
 
 

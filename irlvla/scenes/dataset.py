@@ -34,6 +34,7 @@ TARGETS = {
     "polylines": ("B", NUM_POLYLINES, POLYLINE_POINTS, 2),
     "polyline_class": ("B", NUM_POLYLINES),
     "bev": ("B", "X", "X"),
+    "light": ("B",),
 }
 
 # Mean and spread of ImageNet's RGB values, which timm's pretrained backbones expect.
@@ -103,7 +104,7 @@ class SceneDataset(Dataset):
         sample["images"] = normalize_images(np.stack(images))
         sample["intrinsics"] = torch.from_numpy(np.stack(fitted)).float()
         sample["meta"] = sample["meta"].float()
-        for name in ("box_class", "polyline_class", "bev"):
+        for name in ("box_class", "polyline_class", "bev", "light"):
             sample[name] = sample[name].long()
         return sample
 

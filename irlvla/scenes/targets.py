@@ -24,6 +24,7 @@ OBJECT_CLASSES = ("vehicle", "pedestrian", "bicycle", "static")
 BOX_COLUMNS = ("x", "y", "z", "length", "width", "height", "heading", "vx", "vy")  # centre, ego frame; m, rad, m/s
 MAP_CLASSES = ("centerline", "boundary", "crosswalk")
 BEV_CLASSES = ("background", "road", "walkway", "centerline", "static", "vehicle", "pedestrian")
+LIGHTS = ("none", "green", "red")  # of the next stop line on the route; yellow counts as green, as in the logs
 NO_CLASS = -1  # of rows that hold nothing
 
 NUM_OBJECTS = 30
@@ -48,8 +49,8 @@ def scene_targets(
 
     status (H, 8); plan (T, 3), zeros where `has_plan` () bool is False; boxes (A, 9) columns BOX_COLUMNS and
     box_class (A,) int8; polylines (M, P, 2) and polyline_class (M,) int8 (NO_CLASS: an empty row); bev (X, Y) uint8 of
-    BEV_CLASSES; intrinsics (C, 3, 3), ego_from_camera (C, 4, 4), camera_size_px (C, 2) height, width; image_path
-    (C,) str.
+    BEV_CLASSES; light () int8 of LIGHTS; intrinsics (C, 3, 3), ego_from_camera (C, 4, 4), camera_size_px (C, 2) height,
+    width; image_path (C,) str.
     Raises ValueError if a camera is missing.
     """
     has_plan = scene.num_future_frames >= PLAN_POSES
@@ -64,6 +65,7 @@ def scene_targets(
         "polylines": polylines.astype(np.float32),
         "polyline_class": polyline_class,
         "bev": bev_classes(scene, grid_cells, x_range_m, y_range_m),
+        "light": np.array(LIGHTS.index(next_light(scene, x_range_m, y_range_m)), np.int8),
         **camera_inputs(scene, camera_names),
     }
 
@@ -125,6 +127,23 @@ def map_targets(scene: Scene, x_range_m: Range, y_range_m: Range) -> tuple[Array
             shapely.line_interpolate_point(line, np.linspace(0, 1, POLYLINE_POINTS), normalized=True)
         )
     return rows, row_class
+
+
+def next_light(scene: Scene, x_range_m: Range, y_range_m: Range) -> str:
+    """What the route's nearest light ahead shows at present, one of LIGHTS; "none" if there is none in the rectangle.
+
+    A light is where its connector starts. It is passed once the ego's rear axle is.
+    """
+    lanes, red = scene.town_map.lanes, scene.red_connectors[scene.now]
+    route = [id for block in scene.route_roadblock_ids for id in scene.town_map.roadblock_lanes.get(block, ())]
+    lit = [id for id in route if lanes[id].has_traffic_light]
+    starts = np.array([lanes[id].centerline[0] for id in lit]).reshape(-1, 3)
+    x, y, heading = local_from_global(scene.ego_pose, starts).T
+    inside = (x > 0) & (x < x_range_m[1]) & (y >= y_range_m[0]) & (y < y_range_m[1]) & (np.cos(heading) > 0)
+    if not inside.any():
+        return "none"
+    nearest = np.where(inside, np.hypot(x, y), np.inf).argmin()
+    return "red" if lit[nearest] in red else "green"
 
 
 def bev_classes(scene: Scene, grid_cells: int, x_range_m: Range, y_range_m: Range) -> NDArray[np.uint8]:
@@ -222,7 +241,18 @@ def load_targets(path: str | Path) -> dict[str, NDArray]:
     """
     with np.load(path, allow_pickle=False) as file:
         columns = {name: file[name] for name in file.files}
-    expected = ("tokens", "status", "plan", "boxes", "polylines", "bev", "intrinsics", "image_path", "x_range_m")
+    expected = (
+        "tokens",
+        "status",
+        "plan",
+        "boxes",
+        "polylines",
+        "bev",
+        "light",
+        "intrinsics",
+        "image_path",
+        "x_range_m",
+    )
     missing = [name for name in expected if name not in columns]
     if missing:
         raise ValueError(f"{path}: no column {', '.join(missing)}; write it again with save_targets")

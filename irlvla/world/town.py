@@ -148,6 +148,56 @@ TOWNS = {
             ),
         ),
         Town(
+            "maple", "train", _random(11, 20, 110, 220, 2, 13.9, "--rand.random-lanenumber", "--tls.guess"),
+            (417_000.0, 5_809_000.0), 7_000_001, 12, character="organic", scenarios=(
+                "red_light", "unprotected_left", "parked_car", "right_turn_pedestrians", "stopped_leader",
+                "green_start", "jaywalker", "cut_in", "cyclist",
+            ),
+        ),
+        Town(
+            "oak", "train", _random(23, 18, 110, 220, 2, 13.9, "--rand.random-lanenumber", "--tls.guess"),
+            (420_000.0, 5_809_000.0), 8_000_001, 12, character="organic", scenarios=(
+                "green_start", "red_light", "jaywalker", "braking_leader", "construction", "unprotected_left",
+                "stopped_leader", "cyclist",
+            ),
+        ),
+        Town(
+            "poplar", "train", DRAWN, (423_000.0, 5_809_000.0), 9_000_001, 12,
+            character="roundabouts", plan=blocks(
+                (0, 180, 360), (0, 170, 350), seed=21, bend_m=16.0, roundabouts={(1, 1): 20.0, (0, 0): 17.0},
+                lights=((1, 0), (2, 1)),
+            ), scenarios=(
+                "roundabout", "red_light", "jaywalker", "crosswalk_pedestrian", "roundabout", "green_start", "cyclist",
+                "parked_car",
+            ),
+        ),
+        Town(
+            "rowan", "train", DRAWN, (426_000.0, 5_809_000.0), 10_000_001, 12,
+            character="village", plan=blocks(
+                (0, 160, 330), (0, 180, 340), seed=31, bend_m=14.0, lights=((1, 1), (0, 1)),
+            ), scenarios=(
+                "red_light", "crosswalk_pedestrian", "slow_leader", "cyclist", "unprotected_left", "green_start",
+                "construction", "right_turn_pedestrians",
+            ),
+        ),
+        Town(
+            "spruce", "train", DRAWN, (429_000.0, 5_809_000.0), 11_000_001, 12,
+            character="arterial", plan=blocks(
+                (0, 200, 420), (0, 190, 380), seed=41, bend_m=10.0, column_lanes={1: 2}, row_lanes={1: 2},
+                lights=((0, 1), (2, 1), (1, 0)),
+            ), scenarios=(
+                "cut_in", "red_light", "stopped_leader", "parked_car", "unprotected_left", "green_start",
+                "braking_leader", "right_turn_pedestrians",
+            ),
+        ),
+        Town(
+            "willow", "train", _random(37, 16, 110, 220, 1, 11.1, "--tls.guess", "--tls.guess.threshold", "40"),
+            (432_000.0, 5_809_000.0), 12_000_001, 12, cars_per_km=10.0, pedestrians=40, character="village", scenarios=(
+                "red_light", "slow_leader", "jaywalker", "unprotected_left", "crosswalk_pedestrian", "cyclist",
+                "right_turn_pedestrians", "stopped_leader",
+            ),
+        ),
+        Town(
             "dogwood", "val", _random(73, 20, 110, 220, 2, 13.9, "--rand.random-lanenumber", "--tls.guess"),
             (402_000.0, 5_820_000.0), 1_000_001, 6, 4, character="organic", scenarios=(
                 "red_light", "cut_in", "right_turn_pedestrians", "parked_car", "unprotected_left", "stopped_leader",
@@ -163,12 +213,12 @@ TOWNS = {
         ),
         Town(
             "fir", "test", _random(92, 20, 110, 220, 2, 13.9, "--rand.random-lanenumber", "--tls.guess"),
-            (402_000.0, 5_830_000.0), 1_000_001, 9, 9, character="organic", scenarios=(
+            (402_000.0, 5_830_000.0), 1_000_001, 18, 18, character="organic", scenarios=(
                 "cut_in", "red_light", "parked_car", "right_turn_pedestrians", "jaywalker", "unprotected_left",
             ),
         ),
         Town(
-            "ginkgo", "test", DRAWN, (405_000.0, 5_830_000.0), 2_000_001, 9, 9,
+            "ginkgo", "test", DRAWN, (405_000.0, 5_830_000.0), 2_000_001, 18, 18,
             character="roundabouts", plan=blocks(
                 (0, 170, 350), (0, 190, 370), seed=13, bend_m=16.0, roundabouts={(1, 1): 24.0, (0, 1): 16.0},
             ), scenarios=(
@@ -176,14 +226,14 @@ TOWNS = {
             ),
         ),
         Town(
-            "hazel", "test", DRAWN, (408_000.0, 5_830_000.0), 3_000_001, 9, 9,
+            "hazel", "test", DRAWN, (408_000.0, 5_830_000.0), 3_000_001, 18, 18,
             character="motorway", plan=motorway(1060, 100), scenarios=(
                 "merge", "cut_in", "construction", "merge", "braking_leader", "stopped_leader",
             ),
         ),
         Town(
             "ingolstadt", "test", _part_of("fkk_in/ingolstadt.net.xml.gz", "0,0,9999,9999"), (231_603.0, 5_402_962.0),
-            4_000_001, 9, 9, character="real", plan=INGOLSTADT_ARMS, scenarios=(
+            4_000_001, 18, 18, character="real", plan=INGOLSTADT_ARMS, scenarios=(
                 "red_light", "stopped_leader", "green_start", "cyclist", "cut_in", "slow_leader",
                 "parked_car", "construction",
             ),
