@@ -13,17 +13,23 @@ from pathlib import Path
 from typing import Literal
 
 import joblib
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from irlvla import ppo
 from irlvla.diffusion import Chain, TruncatedSchedule, replay_chain, sample_chain
+from irlvla.epdms.scores import SUB_SCORES
+from irlvla.frame_pairs import FramePairs
 from irlvla.models.planner import Planner
+from irlvla.models.policy import best_plan
 from irlvla.models.reward_ensemble import RewardEnsemble
-from irlvla.reward_data import SCORE, Candidates, score_candidates
+from irlvla.models.reward_model import compose
+from irlvla.reward_data import Candidates, score_candidates
 
 Tokens = dict[str, Tensor]  # name -> (B, L, D)
-Reward = Callable[[Tensor, Tensor], Tensor]  # scene rows (B,), plans (B, N, T, 3) in metres -> rewards (B, N)
+# Scene rows (B,), plans (B, N, T, 3) in metres, extended comfort (B, N) or NaN, see `frame_pairs.py` -> rewards (B, N).
+Reward = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 Figures = dict[str, float]
 
 
@@ -96,24 +102,35 @@ def model_reward(reward_model: RewardEnsemble, cached: Tokens, pessimism: float 
     """Rewards by the reward world model, from the cached tokens alone; what its members disagree on counts less."""
 
     @torch.no_grad()
-    def reward(scenes: Tensor, plans: Tensor) -> Tensor:
-        return reward_model.reward(take(cached, scenes), plans, pessimism)
+    def reward(scenes: Tensor, plans: Tensor, extended: Tensor | None = None) -> Tensor:
+        return reward_model.reward(take(cached, scenes), plans, pessimism, extended)
 
     return reward
 
 
 def simulator_reward(tokens: Sequence[str], contexts: Path, human_filter: bool, jobs: int) -> Reward:
-    """Rewards by EPDMS itself (without extended comfort) on the scenes' scoring contexts: RLVR, for comparison."""
+    """Rewards by EPDMS itself on the scenes' scoring contexts: RLVR, for comparison."""
 
-    def reward(scenes: Tensor, plans: Tensor) -> Tensor:
+    def reward(scenes: Tensor, plans: Tensor, extended: Tensor | None = None) -> Tensor:
         candidates = [
             Candidates(tokens[scene], some, ("sampled",) * len(some))
             for scene, some in zip(scenes.tolist(), plans.detach().numpy(), strict=True)
         ]
         work = (joblib.delayed(score_candidates)(scene, contexts, human_filter) for scene in candidates)
-        return torch.stack([torch.tensor(table[SCORE].to_numpy()) for table in joblib.Parallel(n_jobs=jobs)(work)])
+        tables = joblib.Parallel(n_jobs=jobs)(work)
+        scores = {name: torch.tensor(np.stack([table[name].to_numpy() for table in tables])) for name in SUB_SCORES}
+        return compose(scores, extended)
 
     return reward
+
+
+@torch.no_grad()
+def driven_plans(planner: Planner, tokens: Tokens, anchors: Tensor, schedule: TruncatedSchedule) -> Tensor:
+    """(B, T, 3) what the planner drives, in metres: the best candidate of the chains without noise."""
+    starts = anchors.expand(len(tokens["status"]), -1, -1, -1)
+    noise = torch.zeros(*starts.shape[:2], schedule.steps + 1, *starts.shape[2:])
+    chain = sample_chain(planner, tokens, starts, noise, schedule)
+    return best_plan(planner.normalizer.denormalize(chain.final), chain.logits)
 
 
 @torch.no_grad()
@@ -121,7 +138,8 @@ def roll_out(
     planner: Planner,
     reference: Planner,
     reward: Reward,
-    tokens: Tokens,
+    cached: Tokens,
+    pairs: FramePairs,
     scenes: Tensor,
     anchors: Tensor,
     schedule: TruncatedSchedule,
@@ -129,11 +147,14 @@ def roll_out(
     generator: torch.Generator,
 ) -> RollOut:
     """Chains from fresh noise in `scenes` (B,), their probabilities and rewards; anchors (K, T, 3) normalised."""
+    tokens, before = take(cached, scenes), pairs.previous[scenes].clamp(min=0)
     starts = anchors.repeat(s.samples, 1, 1).expand(len(scenes), -1, -1, -1)  # (B, N, T, 3), anchors run fastest
     noise = torch.randn(*starts.shape[:2], schedule.steps + 1, *starts.shape[2:], generator=generator)
     chain = sample_chain(planner, tokens, starts, noise, schedule, s.eta, s.std_floor)
     imitated = replay_chain(reference, tokens, chain.plans, schedule, s.eta, s.std_floor)
-    rewards = reward(scenes, planner.normalizer.denormalize(chain.final))
+    plans = planner.normalizer.denormalize(chain.final)
+    earlier = driven_plans(planner, take(cached, before), anchors, schedule)
+    rewards = reward(scenes, plans, pairs.extended_comfort(scenes, plans, earlier))
     groups = (s.samples, len(anchors))
     log_prob = ppo.chain_log_prob(chain, s.trained_steps).unflatten(1, groups)
     return RollOut(chain, imitated, log_prob, chain.logits.unflatten(1, groups), rewards.unflatten(1, groups))
@@ -217,6 +238,7 @@ def train(
     critic: Critic,
     reward: Reward,
     cached: Tokens,
+    pairs: FramePairs,
     anchors: Tensor,
     schedule: TruncatedSchedule,
     s: Settings,
@@ -228,6 +250,7 @@ def train(
         planner: its present state is the imitation policy that behaviour cloning refers to; in evaluation mode, as
             dropout would make the old and the new policy differ by chance.
         cached: tokens of all training scenes; `reward` gets row numbers into them.
+        pairs: which of these scenes follow which, for extended comfort.
         anchors: (K, T, 3) normalised.
     """
     if planner.training:
@@ -241,7 +264,7 @@ def train(
         # roll-out
         scenes = torch.randperm(num_scenes, generator=generator)[: s.scenes_per_iteration]
         b_tokens = take(cached, scenes)
-        b_old = roll_out(planner, reference, reward, b_tokens, scenes, anchors, schedule, s, generator)
+        b_old = roll_out(planner, reference, reward, cached, pairs, scenes, anchors, schedule, s, generator)
         # advantages
         with torch.no_grad():
             b_values = critic(b_tokens)

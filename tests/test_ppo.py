@@ -4,6 +4,7 @@ import itertools
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +14,8 @@ from torch.distributions import Categorical, Normal, kl_divergence
 
 from irlvla import PLAN_POSES, ppo, reinforcement
 from irlvla.diffusion import Chain, PlanNormalizer, TruncatedSchedule
+from irlvla.epdms.states import NUM_COLUMNS
+from irlvla.frame_pairs import FramePairs
 
 torch.set_num_threads(1)
 
@@ -197,7 +200,7 @@ def bandit_run(baseline: str, cloning_weight: float = 0.0):
     policy, critic = Bandit().eval(), reinforcement.Critic(2, 1, 2)
     optimum = torch.stack([torch.full((PLAN_POSES, 3), 1.0), torch.full((PLAN_POSES, 3), -0.5)])
 
-    def reward(scenes, plans):
+    def reward(scenes, plans, extended):
         groups = plans.unflatten(1, (-1, 2))
         quality = torch.exp(-((groups - optimum) ** 2).mean(dim=(-2, -1)))
         pays = torch.stack([side[scenes] < 0, side[scenes] > 0], dim=-1)
@@ -212,8 +215,8 @@ def bandit_run(baseline: str, cloning_weight: float = 0.0):
     )  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     anchors, schedule = torch.zeros(2, PLAN_POSES, 3), TruncatedSchedule(2)
-    cached = {"status": status}
-    history = list(reinforcement.train(policy, critic, reward, cached, anchors, schedule, numbers, generator))
+    cached, alone = {"status": status}, FramePairs(torch.full((32,), -1), np.zeros((32, NUM_COLUMNS)))
+    history = list(reinforcement.train(policy, critic, reward, cached, alone, anchors, schedule, numbers, generator))
     return policy, optimum, history
 
 

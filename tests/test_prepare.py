@@ -9,6 +9,7 @@ from irlvla.epdms.context import ScoringContext
 from irlvla.scenes.perturb import SPREADS
 from irlvla.scenes.prepare import Recipe, moved_starts, prepare
 from irlvla.scenes.samples import combined, survey, survey_two_stage
+from irlvla.scenes.split import load_split
 from irlvla.scenes.targets import load_targets
 from irlvla.world.rig import RIG, fit_image
 
@@ -87,3 +88,16 @@ def test_a_missing_recorded_image_is_named(tmp_path):
     samples = samples[samples["token"] != RECORDED].head(1)
     with pytest.raises(ValueError, match=rf"scene {samples.token.iloc[0]}, CAM_F0: .*\.jpg: missing or no readable"):
         prepare(recipe(tmp_path, "recorded"), samples, {"train": split_yaml("one")}, workers=1)
+
+
+def test_previous_scenes_are_half_a_second_earlier_in_the_same_log_and_moved_starts_have_none(prepared):
+    surveyed = survey(ROOT, split_yaml("one"), "train", [LOG], workers=1).set_index("token")["previous"]
+    scenes = {token: dataset("one").scene(token) for token in surveyed.index}
+    token_at = {int(scene.timestamp_us[scene.now]): token for token, scene in scenes.items()}
+    half_a_second_ago = {token: int(scene.timestamp_us[scene.now - 1]) for token, scene in scenes.items()}
+    assert surveyed.to_dict() == {token: token_at.get(time, "") for token, time in half_a_second_ago.items()}
+    assert 0 < (surveyed != "").sum() < len(surveyed)  # the log holds a few scenes apart, and a few in a row
+    staged = survey_two_stage(ROOT, split_yaml("two"), "train", groups=1).set_index("token")["previous"]
+    assert dict(staged[staged != ""]) == dict(load_split(split_yaml("two")).groups[0].pairs)
+    samples = prepared[1]
+    assert (samples.loc[samples["kind"] == "perturbed", "previous"] == "").all()

@@ -15,7 +15,7 @@ from irlvla.scenes.samples import COLUMNS, SCENARIOS, combined, commands_of, sce
 
 def table(scenarios: list[str], split: str = "train", town: str = "a") -> pd.DataFrame:
     rows = [
-        (f"{split}{i}", split, "original", f"{town}-000", town, s, "Full Stop", "Straight Strict", f"{split}{i}", 1)
+        (f"{split}{i}", split, "original", f"{town}-000", town, s, "Full Stop", "Straight Strict", f"{split}{i}", "", 1)
         for i, s in enumerate(scenarios)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -42,7 +42,10 @@ class RewardEnsemble(SavedModule):
         answers = [expected_scores(member(tokens, plans)) for member in self.members]
         return {name: torch.stack([answer[name] for answer in answers]) for name in answers[0]}
 
-    def reward(self, tokens: Tokens, plans: Tensor, pessimism: float = 0.0) -> Tensor:
-        """(B, N) mean reward over the members, minus `pessimism` times their standard deviation."""
-        rewards = compose(self(tokens, plans))
+    def reward(self, tokens: Tokens, plans: Tensor, pessimism: float = 0.0, extended: Tensor | None = None) -> Tensor:
+        """(B, N) mean reward over the members, minus `pessimism` times their standard deviation.
+
+        `extended` (B, N) is extended comfort as in `compose`.
+        """
+        rewards = compose(self(tokens, plans), extended)
         return rewards.mean(dim=0) - pessimism * rewards.std(dim=0, correction=0)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from irlvla import PLAN_INTERVAL_S, PLAN_POSES, vehicle
-from irlvla.epdms.scores import MULTIPLIERS, SUB_SCORES, WEIGHTS
+from irlvla.epdms.scores import EXTENDED_COMFORT_WEIGHT, MULTIPLIERS, SUB_SCORES, WEIGHTS
 from irlvla.models.planner import SOURCES, DecoderBlock, PlanEncoder, mlp, sample_bev
 from irlvla.models.saved import SavedModule
 
@@ -40,11 +40,18 @@ ACCELERATION_SCALE_MPS2 = 3.0
 YAW_RATE_SCALE_RADPS = 0.5
 
 
-def compose(scores: Mapping[str, Tensor]) -> Tensor:
-    """EPDMS without extended comfort of sub-scores (or their expected values), all of one shape."""
+def compose(scores: Mapping[str, Tensor], extended: Tensor | None = None) -> Tensor:
+    """EPDMS of sub-scores (or their expected values), all of one shape.
+
+    `extended` is extended comfort, of the same shape or one that broadcasts; where it is NaN, or without it, the score
+    is composed without extended comfort.
+    """
     multipliers = math.prod(scores[name] for name in MULTIPLIERS)
-    averaged = sum(weight * scores[name] for name, weight in WEIGHTS.items())
-    return multipliers * averaged / sum(WEIGHTS.values())
+    averaged, weights = sum(weight * scores[name] for name, weight in WEIGHTS.items()), sum(WEIGHTS.values())
+    if extended is not None:
+        averaged = averaged + EXTENDED_COMFORT_WEIGHT * extended.nan_to_num()
+        weights = weights + EXTENDED_COMFORT_WEIGHT * ~extended.isnan()
+    return multipliers * averaged / weights
 
 
 def motion(plans: Tensor) -> Tensor:

@@ -131,7 +131,7 @@ def moved_starts(recipe: Recipe, split_yaml: Path, table: pd.DataFrame, workers:
 def _moved_starts_of_log(recipe: Recipe, split_yaml: Path, rows: pd.DataFrame) -> pd.DataFrame:
     dataset = dataset_of_log(recipe.root, split_yaml, rows["log_name"].iloc[0])
     moved = [moved_start(dataset.scene(token), recipe) for token in rows["source"]]
-    found = rows.assign(token=[scene and scene.token for scene in moved], kind="perturbed", human=0)
+    found = rows.assign(token=[scene and scene.token for scene in moved], kind="perturbed", previous="", human=0)
     return found[found["token"].notna()]
 
 

@@ -9,6 +9,7 @@ A table of samples has one row per scene:
     speed, path   meta-action of the human plan
     scenario   of SCENARIOS
     source     token of the scene in the dataset: another one than `token` for moved starts
+    previous   token of the scene half a second earlier, empty if the survey did not meet it or the start was moved
     human      1 if the logged plan is what should be imitated
 """
 
@@ -33,7 +34,7 @@ T = TypeVar("T")
 KINDS = ("original", "perturbed", "first_stage", "follow_up")
 SCENARIOS = ("standing", "braking", "accelerating", "cruising", "left turn", "right turn", "lane change")
 STANDING_MPS = 2.0  # slower now, and not faster within the plan, is standing rather than braking
-COLUMNS = ["token", "split", "kind", "log_name", "town", "scenario", "speed", "path", "source", "human"]
+COLUMNS = ["token", "split", "kind", "log_name", "town", "scenario", "speed", "path", "source", "previous", "human"]
 
 
 def town_of(log_name: str) -> str:
@@ -86,7 +87,7 @@ def log_names(split_yaml: Path, limit: int | None) -> tuple[str, ...]:
     return tuple(names[i] for i in np.linspace(0, len(names) - 1, limit).round().astype(int))
 
 
-def _row(scene: Scene, split: str, kind: str) -> dict:
+def _row(scene: Scene, split: str, kind: str, previous: str) -> dict:
     speed, path = commands_of(scene)
     return {
         "token": scene.token,
@@ -98,6 +99,7 @@ def _row(scene: Scene, split: str, kind: str) -> dict:
         "path": path,
         "scenario": scenario_of(speed, path, float(scene.ego_velocity_mps[scene.now, 0])),
         "source": scene.token,
+        "previous": previous,
         "human": int(kind != "follow_up"),
     }
 
@@ -106,7 +108,14 @@ def _survey_log(root: Path, split_yaml: Path, log_name: str, split: str) -> list
     dataset = dataset_of_log(root, split_yaml, log_name)
     wanted = load_split(split_yaml).scene_filter.tokens
     kept = set(dataset.tokens if wanted is None else wanted)
-    return [_row(dataset.scene(token), split, "original") for token in dataset.tokens if token in kept]
+    rows, earlier = [], {}  # present time of a scene [us] -> its token
+    for token in dataset.tokens:
+        if token in kept:
+            scene = dataset.scene(token)
+            previous = earlier.get(int(scene.timestamp_us[scene.now - 1]), "")
+            rows.append(_row(scene, split, "original", previous))
+            earlier[int(scene.timestamp_us[scene.now])] = token
+    return rows
 
 
 def in_parallel(work: Sequence[Callable[[], T]], workers: int, desc: str) -> Iterator[T]:
@@ -125,13 +134,15 @@ def survey(root: Path, split_yaml: Path, split: str, logs: Sequence[str], worker
 
 def survey_two_stage(root: Path, split_yaml: Path, split: str, groups: int | None) -> pd.DataFrame:
     """Table of the scenes of a two-stage split, or of its first `groups` groups."""
-    kinds: dict[str, str] = {}
+    kinds, previous = {}, {}
     for group in load_split(split_yaml).groups[:groups]:
         kinds |= {group.now: "first_stage", group.previous: "first_stage"}
         kinds |= {token: "follow_up" for pair in group.follow_ups for token in pair}
+        previous |= dict(group.pairs)
     dataset = two_stage_dataset(root, split_yaml)
     rows = [
-        _row(dataset.scene(token), split, kind) for token, kind in progress(kinds.items(), f"reading {split} groups")
+        _row(dataset.scene(token), split, kind, previous.get(token, ""))
+        for token, kind in progress(kinds.items(), f"reading {split} groups")
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
