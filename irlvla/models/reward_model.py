@@ -2,8 +2,8 @@
 
 No map, no tracks and no annotation are needed at reward time, only what the cameras gave. A trajectory encoder reads
 the plan and the BEV tokens under it; the policy's decoder block (meta, BEV, map, objects) relates it to the scene; one
-head per sub-score answers. The reward is composed from the answers as EPDMS composes it, without extended comfort,
-which needs the plan of the frame before.
+head per sub-score answers. The reward is composed from the answers as EPDMS composes it. Extended comfort is not among
+them: it takes the plan of the frame before, and then needs no model (`frame_pairs.py`).
 
     B scenes   N plans   D channels   V footprint points
 """
