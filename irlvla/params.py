@@ -134,7 +134,8 @@ class Ppo(Section):
     target_kl: PositiveFloat
     learning_rate: PositiveFloat
     critic_learning_rate: PositiveFloat
-    cloning_weight: NonNegativeFloat
+    cloning_weight: NonNegativeFloat  # of the denoising steps
+    choice_cloning_weight: NonNegativeFloat
     max_grad_norm: PositiveFloat
 
 

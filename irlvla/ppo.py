@@ -127,6 +127,8 @@ def value_loss(values: Tensor, rewards: Tensor) -> Losses:
 def behaviour_cloning_loss(new: Chain, reference: Chain, weight: Tensor, trained_steps: int) -> Losses:
     """KL(imitation || policy) along the same chains: what is left of -E[log policy(a)], a from the imitation policy.
 
+    `steps` of the denoising and `choice` among the candidates, to be weighed by the caller.
+
     Steps have equal standard deviations under both, so their KL is half the squared distance of the standardised
     means; it is averaged over pose dimensions like the log-probability, and over candidates by `weight` (B, G, K).
     """
@@ -135,7 +137,7 @@ def behaviour_cloning_loss(new: Chain, reference: Chain, weight: Tensor, trained
     log_new, log_old = (chain.logits.view(weight.shape).log_softmax(dim=-1) for chain in (new, reference))
     loss_steps = (weight * steps).sum(dim=-1).mean()
     loss_choice = (log_old.exp() * (log_old - log_new)).sum(dim=-1).mean()
-    return {"loss": loss_steps + loss_choice, "steps": loss_steps.detach(), "choice": loss_choice.detach()}
+    return {"steps": loss_steps, "choice": loss_choice}
 
 
 def explained_variance(values: Tensor, rewards: Tensor) -> float:

@@ -53,7 +53,8 @@ class Settings:
     target_kl: float  # the epochs of an iteration end when the approximate KL of the steps exceeds it
     learning_rate: float  # at the first iteration; both rates fall linearly to zero
     critic_learning_rate: float
-    cloning_weight: float
+    cloning_weight: float  # of the denoising steps
+    choice_cloning_weight: float
     max_grad_norm: float
 
 
@@ -189,7 +190,8 @@ def losses(
     value = ppo.value_loss(critic(tokens), old.rewards)
     cloning = ppo.behaviour_cloning_loss(new, old.reference, weight, s.trained_steps)
     # The critic shares no weight with the planner, so its loss needs no coefficient.
-    loss = steps["loss"] + choice["loss"] + value["loss"] + s.cloning_weight * cloning["loss"]
+    held = s.cloning_weight * cloning["steps"] + s.choice_cloning_weight * cloning["choice"]
+    loss = steps["loss"] + choice["loss"] + value["loss"] + held
     return loss, {
         "policy_loss": steps["loss"],
         "approx_kl": steps["approx_kl"],
