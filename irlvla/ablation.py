@@ -3,7 +3,8 @@
     python -m irlvla.ablation runs runs/study/seed0/ablation --seed 0
 
 The planner is trained as notebook 03 trains its `ablations`, with the same tokens, loss, epochs and seed; only here it
-does not lengthen `make repro`. The encoders stay those of the whole policy, as there.
+does not lengthen `make repro`. As there, the whole planner has the epochs of the joint training in addition, and the
+encoders stay those of the whole policy.
 """
 
 import argparse

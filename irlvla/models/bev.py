@@ -4,8 +4,8 @@ For a cell's points (x, y, z_h) at a few heights z_h above the road, the pixel i
 K_c [R_c|t_c]^-1 (x, y, z_h); features are sampled bilinearly there and averaged over the cameras that see the point.
 On a flat road the lowest height is inverse perspective mapping; the others reach into standing objects, the highest to
 traffic lights, which hang above the horizon. No depth is estimated (compare Simple-BEV, arXiv 2206.07959). The same
-look-up lays the pixels themselves on the road, at twice the cells: what is painted on it, and the foot of what stands
-on it, keep a sharpness that strided features have lost.
+look-up lays the pixels themselves on the road, on a grid four times as fine per side: what is painted on it, and the
+foot of what stands on it, keep a sharpness that strided features have lost.
 
 X, Y cells; x grows with the first index.
 """
