@@ -3,8 +3,8 @@
     python -m irlvla.ablation runs runs/study/seed0/ablation --seed 0
 
 The planner is trained as notebook 03 trains its `ablations`, with the same tokens, loss, epochs and seed; only here it
-does not lengthen `make repro`. As there, the whole planner has the epochs of the joint training in addition, and the
-encoders stay those of the whole policy.
+does not lengthen `make repro`. As there, it gets as many epochs as the whole planner has in joint and own training, and
+the encoders stay those of the whole policy.
 """
 
 import argparse
@@ -55,9 +55,9 @@ def train_without(runs: Path, sources: tuple[str, ...], p: Imitation, out: Path)
     policy.set_anchors(train.columns["plan"], p.seed)
     policy.encoder.load_state_dict(whole.encoder.state_dict())
     policy.encoder.requires_grad_(False)
-    planner = Optimization(p.planner_epochs, p.planner_learning_rate, p.planner_batch_size, keep="best")
+    rival = Optimization(p.epochs + p.planner_epochs, p.planner_learning_rate, p.planner_batch_size, keep="best")
     weights = {name: p.weights[name] for name in TRAINED}
-    fit(policy, planner_loss, weights, train, val, planner, out, "planner", p.seed)
+    fit(policy, planner_loss, weights, train, val, rival, out, "planner", p.seed)
     return policy.eval()
 
 
