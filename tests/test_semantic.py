@@ -130,6 +130,15 @@ def test_all_instructions_are_known_words_and_equally_long():
     assert set(VIEW_NAMES) == set(CAMERAS)
 
 
+def test_eight_views_of_128_tokens_are_read_and_fit_the_positions_of_the_language_model():
+    model = CommandModel.small(CAMERAS, (32, 64), **SIZES | {"tokens_per_view": 128}).eval()
+    (text,) = model.instruction(torch.tensor([0]), torch.tensor([5.0]))
+    length = len(model.tokenizer(text)["input_ids"]) + 3  # and the answer
+    assert text.count("<image>") == 8 * 128 and length <= model.core.config.text_config.max_position_embeddings
+    images = torch.zeros(1, 8, 32, 64, 3, dtype=torch.uint8)
+    assert model.meta_tokens(images, torch.tensor([0]), torch.tensor([5.0])).shape == (1, 4, 32)
+
+
 def test_each_command_is_one_token_also_where_a_name_begins_another():
     tokenizer = build_tokenizer()
     for name in SPEED_COMMANDS + PATH_COMMANDS:

@@ -69,8 +69,8 @@ def test_a_detectors_checkpoint_gives_the_features_of_the_network_it_was_written
     torch.save({wrapper: weights | head}, tmp_path / "dd3d.pth")
     loaded = network()
     vovnet.load_weights(loaded, tmp_path / "dd3d.pth")
-    for a, b in zip(original(images), loaded(images), strict=True):
-        assert torch.equal(a, b) and a.isfinite().all() and a.std() > 0
+    for a, b in zip(original(images), loaded(images.flip(1)), strict=True):  # theirs are BGR, ours RGB
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-5) and a.isfinite().all() and a.std() > 0
 
 
 def test_a_partial_checkpoint_is_refused_with_a_list_of_what_is_missing(tmp_path):

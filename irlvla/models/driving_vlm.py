@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, SmolVLMConfig, SmolVLMForConditionalGeneration, SmolVLMVisionConfig
 
 PATCH_PX = 16
+VIEW_WORDS, QUESTION_WORDS = 3, 64  # at most, of a view's name and of question and answer
 QUERY_SCALE = 4.0  # of the adaptor's queries at first: they look at different patches, not all at the average
 STEM_CHANNELS = (16, 32, 64)  # of the stages at 1/2, 1/4, 1/8
 
@@ -64,7 +65,7 @@ def small_config(
         intermediate_size=2 * text_dim,
         num_hidden_layers=text_layers,
         num_attention_heads=text_dim // 32,
-        max_position_embeddings=512,
+        max_position_embeddings=len(cameras) * (tokens_per_view + VIEW_WORDS) + QUESTION_WORDS,
         pad_token_id=0,
         bos_token_id=None,
         eos_token_id=None,

@@ -11,7 +11,8 @@ network of vovnet-detectron2, with eSE in each block. Names there and in timm's 
     stage4.OSA4_9.ese.fc.bias                  stages_2.blocks.8.attn.fc.bias
 
 Before them stands the place in the detector (`backbone.bottom_up.`, `img_backbone.`), around them a "model" or
-"state_dict" entry.
+"state_dict" entry. These detectors read images in the order blue, green, red; here they come in the order red, green,
+blue, normalised per channel alike, so the input channels of the first convolution are turned round on loading.
 """
 
 import re
@@ -27,6 +28,7 @@ NAME = "ese_vovnet99b"
 WRAPPERS = ("model", "state_dict")
 COUNTER = "num_batches_tracked"  # frozen batch norms do not count, and evaluation does not need it
 SHOWN = 5  # names listed in an error
+FIRST = "stem_0.conv.weight"  # (64, 3 image channels, 3, 3)
 
 STEM = re.compile(r"(?:.*\.)?stem\.stem_(\d)/(conv|norm)\.(\w+)")
 BLOCK = re.compile(r"(?:.*\.)?stage(\d)\.OSA\d_(\d+)\.(.+)")
@@ -96,6 +98,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     ]
     if different:
         raise ValueError(f"{path}: {len(different)} of {len(wanted)} weights have another shape: {_some(different)}")
+    found[FIRST] = found[FIRST].flip(1)
     network.load_state_dict({name: found[name] for name in wanted}, strict=False)
 
 
