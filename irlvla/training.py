@@ -47,10 +47,13 @@ class Optimization:
 
 
 class EpochSampler(Sampler[int]):
-    """A permutation of n rows that depends on seed and epoch alone. Lightning calls `set_epoch`."""
+    """A permutation of n rows that depends on seed and epoch alone. Lightning calls `set_epoch`.
 
-    def __init__(self, size: int, seed: int):
-        self.size, self.seed, self.epoch = size, seed, 0
+    Loading processes draw their first batches before that, so a resumed training says with which epoch it begins.
+    """
+
+    def __init__(self, size: int, seed: int, epoch: int = 0):
+        self.size, self.seed, self.epoch = size, seed, epoch
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -63,10 +66,10 @@ class EpochSampler(Sampler[int]):
 
 
 def loaders(
-    train: Dataset, val: Dataset, batch_size: int, seed: int, workers: int = 0
+    train: Dataset, val: Dataset, batch_size: int, seed: int, workers: int = 0, epoch: int = 0
 ) -> tuple[DataLoader, DataLoader]:
     """Shuffled training batches (a last, smaller one is dropped if there are others) and ordered validation batches."""
-    shuffled = EpochSampler(len(train), seed)
+    shuffled = EpochSampler(len(train), seed, epoch)
     return (
         DataLoader(train, batch_size, sampler=shuffled, drop_last=len(train) > batch_size, num_workers=workers),
         DataLoader(val, batch_size, num_workers=workers),
@@ -223,12 +226,10 @@ def fit(
         )
         stage = Stage(model, loss, weights, optimization, seed)
         path = folder / "checkpoints" / f"{name}-{key}.ckpt"
-        trainer.fit(
-            stage,
-            *loaders(train, val, optimization.batch_size, seed, workers),
-            ckpt_path=path if path.exists() else None,
-            weights_only=True,
-        )
+        resumed = path if path.exists() else None
+        epoch = torch.load(path, map_location="cpu", weights_only=True)["epoch"] + 1 if resumed else 0
+        data = loaders(train, val, optimization.batch_size, seed, workers, epoch)
+        trainer.fit(stage, *data, ckpt_path=resumed, weights_only=True)
     if optimization.keep == "best":
         weights_of = torch.load(best.best_model_path, map_location=stage.device, weights_only=True)["state_dict"]
         stage.load_state_dict(weights_of)

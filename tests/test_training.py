@@ -20,9 +20,9 @@ def imitation(policy: Policy, batch: dict[str, torch.Tensor]) -> dict[str, torch
     return losses.trajectory(plans, logits, policy.anchors, human, has_plan)
 
 
-def train(policy: Policy, folder, loss=imitation, epochs: int = 4, **changes) -> pd.DataFrame:
+def train(policy: Policy, folder, loss=imitation, epochs: int = 4, keep: str = "last", **changes) -> pd.DataFrame:
     rows = tiny_policy.Rows(tiny_policy.batch(6))
-    optimization = Optimization(epochs=epochs, learning_rate=2e-3, batch_size=2, slow=("encoder.backbone",))
+    optimization = Optimization(epochs=epochs, learning_rate=2e-3, batch_size=2, keep=keep, slow=("encoder.backbone",))
     return fit(policy, loss, WEIGHTS, rows, rows, optimization, folder, "joint", seed=0, accelerator="cpu", **changes)
 
 
@@ -61,7 +61,8 @@ def test_perception_losses_fall_on_one_batch():
     assert all(totals[-1][name] < totals[0][name] for name in totals[0])
 
 
-def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path):
+@pytest.mark.parametrize(("keep", "workers"), [("last", 0), ("best", 0), ("last", 1)])
+def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path, keep, workers):
     calls = {"left": 1000}
 
     def until_killed(policy, batch):
@@ -71,13 +72,14 @@ def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_pa
         return imitation(policy, batch)
 
     uninterrupted = tiny_policy.policy()
-    expected = train(uninterrupted, tmp_path / "whole", until_killed)
+    settings = {"keep": keep, "workers": workers}
+    expected = train(uninterrupted, tmp_path / "whole", until_killed, **settings)
     calls["left"] = 13  # 3 training and 3 validation steps an epoch: the kill comes in the third epoch
     with pytest.raises(InterruptedError):
-        train(tiny_policy.policy(), tmp_path / "cut", until_killed)
+        train(tiny_policy.policy(), tmp_path / "cut", until_killed, **settings)
     calls["left"] = 12  # two of four epochs are left
     resumed = tiny_policy.policy()
-    history = train(resumed, tmp_path / "cut", until_killed)
+    history = train(resumed, tmp_path / "cut", until_killed, **settings)
     assert same_weights(resumed, uninterrupted)
     pd.testing.assert_frame_equal(history, expected)
     assert (tmp_path / "cut" / "joint.csv").read_bytes() == (tmp_path / "whole" / "joint.csv").read_bytes()
