@@ -1,6 +1,8 @@
 """Where imitation nearly stops although the way is free: does reinforcement go, and at what price?
 
-    python -m irlvla.hesitation SEED...     the main run and these seeds of `make study`, to runs/study/hesitation.csv
+    python -m irlvla.hesitation SEED...     the main run and these seeds of `make study`
+
+Tables go to runs/study: `hesitation`, and `hesitation_by_scenario` for each type of scenario by itself.
 
 Imitation hesitates in a scene if its plan ends less than SHORT_M from its start while PDM-Closed's, which knows map,
 objects and lights, ends more than FREE_M from it. So no other agent has a say in which scenes count.
@@ -19,6 +21,7 @@ from irlvla.breakdown import SHORT
 from irlvla.evaluation import clustered_interval
 from irlvla.scenes.split import Group
 from irlvla.study import REFERENCE, evaluated_groups, evaluation_folders
+from irlvla.tables import write_table
 
 SHORT_M, FREE_M = 5.0, 8.0
 FREE_DRIVER = "PDM-Closed"
@@ -87,9 +90,16 @@ def main(arguments: list[str] | None = None) -> None:
         tokens = plans.pop("tokens").tolist()
         parts.append(hesitant_rows(pd.read_csv(folder / "scores.csv"), tokens, plans).assign(seed=run))
     rows, groups = pd.concat(parts), evaluated_groups(Path(evaluation["root"]), tokens)
-    result = hesitation_table(rows, groups, evaluation["bootstrap_samples"], evaluation["seed"])
-    (runs / "study").mkdir(exist_ok=True)
-    result.to_csv(runs / "study" / "hesitation.csv", float_format="%.6f")
+    settings = groups, evaluation["bootstrap_samples"], evaluation["seed"]
+    scenario = rows["token"].map(pd.read_csv(runs / "data" / "samples.csv").set_index("token")["scenario"])
+    result = hesitation_table(rows, *settings)
+    by_scenario = pd.concat(
+        {name: hesitation_table(some, *settings) for name, some in rows.groupby(scenario)}, names=["scenario"]
+    )
+    shows = "Scenes where imitation nearly stops and PDM-Closed drives on"
+    note = f"test towns, {1 + len(seeds)} training seeds"
+    write_table(result, runs / "study" / "hesitation", shows, note)
+    write_table(by_scenario, runs / "study" / "hesitation_by_scenario", f"{shows}, by type of scenario", note)
     print(result.round(3).to_string())
 
 

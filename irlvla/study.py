@@ -10,6 +10,7 @@ of the main run. The closed loop is driven with the main run's policies as well,
 """
 
 import argparse
+import json
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,18 +20,20 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from irlvla.bench2drive import read_records
+from irlvla.bench2drive import evaluate, read_records
+from irlvla.breakdown import sub_score_table
 from irlvla.evaluation import STAGES, available_groups, bootstrap_interval, group_scores
 from irlvla.params import DriverName
 from irlvla.route_suite import load_suite, route_scores
 from irlvla.scenes.split import Group, load_split
+from irlvla.tables import write_table
 
 LEARNING = ("imitation", "reward_data", "reward_world_model", "reinforcement", "evaluation")
 SHARED = ("data", "semantic_reasoning")
 CLOSED_LOOP = "closed_loop"
 MAIN_SEED = 0  # of params.yaml
 WITHOUT_SEED = ("constant_velocity", "pdm_closed")  # drive alike with every seed: once is enough
-REFERENCE = "IRL-VLA-IL"
+REFERENCE, REINFORCED = "IRL-VLA-IL", "IRL-VLA"
 
 
 def seeded(params: dict, seed: int, runs: str) -> dict:
@@ -69,10 +72,12 @@ def run(stage: str, seed: int) -> None:
     subprocess.run([*command, "--cwd", "notebooks", notebook, folder / stage / notebook.name, "-f", given], check=True)
 
 
-def seed_table(scores: Sequence[pd.DataFrame], groups: Sequence[Group], samples: int, seed: int) -> pd.DataFrame:
-    """A row per agent: mean score over the seeds per stage, its spread, and the difference from imitation.
+def seed_table(
+    scores: Sequence[pd.DataFrame], groups: Sequence[Group], samples: int, seed: int, reference: str = REFERENCE
+) -> pd.DataFrame:
+    """A row per agent: mean score over the seeds per stage, its spread, and the difference from the `reference`.
 
-    `difference` is the mean over seeds of agent minus IRL-VLA-IL in each group, with its bootstrap interval over
+    `difference` is the mean over seeds of agent minus reference in each group, with its bootstrap interval over
     groups; `least` and `most` are the differences of single seeds.
     """
     tables = [table.groupby("agent", sort=False) for table in scores]
@@ -81,8 +86,7 @@ def seed_table(scores: Sequence[pd.DataFrame], groups: Sequence[Group], samples:
     for agent in by_seed[0]:
         for stage in STAGES:
             values = np.array([getattr(found[agent], stage) for found in by_seed])  # (seeds, G)
-            imitation = np.array([getattr(found[REFERENCE], stage) for found in by_seed])
-            difference = values - imitation
+            difference = values - np.array([getattr(found[reference], stage) for found in by_seed])
             low, high = bootstrap_interval(difference.mean(axis=0), samples, seed)
             means = difference.mean(axis=1)
             lines.append({
@@ -103,8 +107,17 @@ def evaluated_groups(root: Path, tokens: Sequence[str]) -> tuple[Group, ...]:
     return available_groups(load_split(root / "splits" / "test_two_stage.yaml").groups, tokens)
 
 
+def mean_sub_scores(scores: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """`breakdown.sub_score_table`, mean over the seeds: sub-scores and filter variants per (stage, agent)."""
+    tables = pd.concat([sub_score_table(table) for table in scores])
+    return tables.groupby(level=["stage", "agent"], sort=False).mean()
+
+
 def table(seeds: Sequence[int]) -> pd.DataFrame:
-    """`seed_table` of the main run and the given seeds, with their ablations, written to runs/study/table.csv."""
+    """`seed_table` of the main run and the given seeds, with their ablations.
+
+    Written below runs/study: `table`, against imitation; `table_against_irl_vla`; `sub_scores`.
+    """
     params = yaml.safe_load(Path("params.yaml").read_text())
     runs, evaluation = Path(params["runs"]), params["evaluation"]
     folders = evaluation_folders(runs, seeds)
@@ -112,9 +125,16 @@ def table(seeds: Sequence[int]) -> pd.DataFrame:
     parts = zip(folders, ablations, strict=True)
     scores = [pd.concat([pd.read_csv(folder / "scores.csv") for folder in pair]) for pair in parts]
     groups = evaluated_groups(Path(evaluation["root"]), scores[0]["token"].tolist())
-    result = seed_table(scores, groups, evaluation["bootstrap_samples"], evaluation["seed"])
-    result.to_csv(runs / "study" / "table.csv", float_format="%.6f")
-    return result
+    drawn = evaluation["bootstrap_samples"], evaluation["seed"]
+    note = f"{len(groups)} groups of test towns, {len(scores)} training seeds"
+    against = {"table": REFERENCE, "table_against_irl_vla": REINFORCED}
+    tables = {name: seed_table(scores, groups, *drawn, reference) for name, reference in against.items()}
+    for name, reference in against.items():
+        shows = f"Two-stage EPDMS and difference from {reference}, 95 % intervals over groups"
+        write_table(tables[name], runs / "study" / name, shows, note)
+    shows = "Sub-scores and filter variants of EPDMS per stage"
+    write_table(mean_sub_scores(scores), runs / "study" / "sub_scores", shows, note)
+    return tables["table"]
 
 
 def driving_table(scores: pd.DataFrame, samples: int, seed: int) -> pd.DataFrame:
@@ -140,16 +160,28 @@ def driving_table(scores: pd.DataFrame, samples: int, seed: int) -> pd.DataFrame
 
 
 def closed_loop(seeds: Sequence[int]) -> pd.DataFrame:
-    """`driving_table` of the main seed and the given ones, written to runs/study/closed_loop.csv."""
+    """`driving_table` of the main seed and the given ones, written to runs/study/closed_loop.csv (.md, .tex).
+
+    Bench2Drive's four metrics, means over the seeds, and the median of the seconds that a simulated second took go to
+    runs/study/closed_loop_metrics.
+    """
     params = yaml.safe_load(Path("params.yaml").read_text())
     study, evaluation = Path(params["runs"]) / "study", params["evaluation"]
-    suite, parts = load_suite(Path(params[CLOSED_LOOP]["suite"])), []
+    suite, parts, metrics = load_suite(Path(params[CLOSED_LOOP]["suite"])), [], []
     for seed in (MAIN_SEED, *seeds):
+        folder = study / f"seed{seed}" / CLOSED_LOOP
+        seconds = pd.Series(json.loads((folder / "timing.json").read_text()))
         for name in drivers(seed):
-            records = read_records(study / f"seed{seed}" / CLOSED_LOOP / "drives" / name / "results")
-            parts.append(route_scores(records, suite).assign(driver=name, seed=seed))
+            drives = folder / "drives" / name
+            parts.append(route_scores(read_records(drives / "results"), suite).assign(driver=name, seed=seed))
+            cost = seconds[seconds.index.str.startswith(f"{name}/")].median()
+            metrics.append({"driver": name} | evaluate(drives, len(suite)) | {"seconds_per_simulated_second": cost})
     result = driving_table(pd.concat(parts), evaluation["bootstrap_samples"], evaluation["seed"])
-    result.to_csv(study / "closed_loop.csv", float_format="%.6f")
+    note = f"nor with published Bench2Drive scores; {len(suite)} routes in test towns, {1 + len(seeds)} training seeds"
+    shows = "Driving score and success rate in the closed loop by ability, 95 % intervals over routes"
+    write_table(result, study / "closed_loop", shows, note)
+    means = pd.DataFrame(metrics).groupby("driver", sort=False).mean().drop(columns=["eval_num", "routes"])
+    write_table(means, study / "closed_loop_metrics", "Bench2Drive's metrics in the closed loop", note)
     return result
 
 

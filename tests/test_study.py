@@ -64,7 +64,8 @@ def test_every_seed_drives_all_routes_and_drivers_without_a_seed_drive_once():
 def test_the_matrix_runs_the_learning_stages_from_their_own_notebooks():
     stages = yaml.safe_load((ROOT / "notebooks" / "study" / "dvc.yaml").read_text())["stages"]
     ablations, driving = ("ablation", "ablation_main"), ("closed_loop_main", "closed_loop", "closed_loop_table")
-    assert tuple(stages) == (*study.LEARNING, *ablations, "table", "hesitation", *driving)
+    tables = ("table", "hesitation", "reward_towns", "exploitation")
+    assert tuple(stages) == (*study.LEARNING, *ablations, *tables, *driving)
     assert stages["closed_loop_main"]["cmd"] == f"python -m irlvla.study run closed_loop {study.MAIN_SEED}"
     for name in (*study.LEARNING, "closed_loop"):
         assert stages[name]["cmd"] == f"python -m irlvla.study run {name} ${{item.seed}}"

@@ -1,0 +1,61 @@
+"""A finished run small enough for a test: policy, tokens, scoring contexts, scored plans and a reward model."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tiny_policy
+import torch
+from epdms_scenes import road, straight_plan, with_track
+
+from irlvla.agents import policy_chains
+from irlvla.models.policy import Policy
+from irlvla.models.reward_ensemble import RewardEnsemble
+from irlvla.reward_data import scene_candidates, write_scored_plans
+from irlvla.tokens import TokenStore, encode_dataset, save_tokens
+
+SPLITS = {"train": 6, "val": 3, "test": 3}
+VOCABULARY = np.stack([straight_plan(speed) for speed in (0.0, 4.0, 8.0, 12.0)])
+
+
+def make(folder: Path) -> Path:
+    """Write the run; in every second scene a car stands 15 m ahead on the straight road."""
+    for name in ("data/scenes", "data/contexts", "imitation", "reward_data", "reward_world_model"):
+        (folder / name).mkdir(parents=True)
+    policy, names, tokens = tiny_policy.policy().eval(), [], []
+    for seed, (split, count) in enumerate(SPLITS.items()):
+        batch = tiny_policy.batch(count, seed)
+        scenes = [f"{split}{i}" for i in range(count)]
+        kept = ("status", "plan", "has_plan", "boxes", "polylines", "bev", "light", "intrinsics")
+        columns = {name: batch[name].numpy() for name in kept}
+        columns |= {"tokens": np.array(scenes), "image_path": np.array(["-"] * count)}
+        np.savez(folder / "data" / "scenes" / f"{split}.npz", **columns, x_range_m=np.array(tiny_policy.X_RANGE_M))
+        for i, scene in enumerate(scenes):
+            empty = road(scene_type="synthetic")  # where the human filter forgives nothing
+            context = with_track(empty, 15.0, 0.0) if i % 2 else empty
+            context.save(folder / "data" / "contexts" / f"{scene}.npz")
+        names += scenes
+        tokens.append(encode_dataset(policy, tiny_policy.Rows(batch)))
+    pd.DataFrame({"token": names, "previous": None}).to_csv(folder / "data" / "samples.csv", index=False)
+    policy.save(folder / "imitation" / "policy.pt")
+    every = {kind: np.concatenate([part[kind] for part in tokens]) for kind in tokens[0]}
+    save_tokens(folder / "imitation" / "tokens.npz", names, every)
+    _reward(folder, policy)
+    return folder
+
+
+def _reward(folder: Path, policy: Policy) -> None:
+    """Scored plans of the training scenes, and a reward model that has not learned."""
+    scenes = [f"train{i}" for i in range(SPLITS["train"])]
+    cached = TokenStore(folder / "imitation" / "tokens.npz").batch(scenes)
+    rng, chains = np.random.default_rng(0), policy_chains(policy, cached, 1.0, 0.1, torch.Generator().manual_seed(0))
+    some = (
+        scene_candidates(scene, VOCABULARY[2], chain, VOCABULARY, 3, 3, 0.25, rng)
+        for scene, chain in zip(scenes, chains, strict=True)
+    )
+    np.savez(folder / "reward_data" / "vocabulary.npz", plans=VOCABULARY)
+    write_scored_plans(folder / "reward_data" / "train.parquet", some, folder / "data" / "contexts", True, 1)
+    torch.manual_seed(0)
+    sizes = {"channels": 16, "heads": 2, "feedforward": 32, "blocks": 1}
+    area = {"x_range_m": tiny_policy.X_RANGE_M, "y_range_m": tiny_policy.Y_RANGE_M}
+    RewardEnsemble(members=2, **sizes, **area).save(folder / "reward_world_model" / "reward_model.pt")
