@@ -5,7 +5,16 @@ An unknown key, a wrong type or an impossible value is an error that names secti
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 Source = Literal["meta", "bev", "map", "objects"]
 DriverName = Literal[
@@ -90,14 +99,23 @@ class Imitation(Section):
 
 class RewardData(Section):
     vocabulary_size: PositiveInt  # K-means modes of human plans
-    vocabulary_plans: PositiveInt  # of them, drawn for each scene
-    noisy_plans: PositiveInt  # variations of the human plan per scene
+    vocabulary_plans: NonNegativeInt  # of them, drawn for each scene
+    noisy_plans: NonNegativeInt  # variations of the human plan per scene
     noise_scale: PositiveFloat  # of those variations: relative change of speed at the last pose
     eta: float = Field(ge=0, le=1)  # noise of the chain's steps, as 06 explores
     std_floor: PositiveFloat
     human_filter: bool  # labels with EPDMS' human filter, which acts on original scenes
     workers: PositiveInt
     seed: NonNegativeInt
+
+    @model_validator(mode="after")
+    def _enough_modes(self) -> "RewardData":
+        if self.vocabulary_plans > self.vocabulary_size:
+            raise ValueError(
+                f"vocabulary_plans: {self.vocabulary_plans} plans a scene cannot be drawn from the "
+                f"{self.vocabulary_size} of vocabulary_size"
+            )
+        return self
 
 
 class RewardWorldModel(Section):

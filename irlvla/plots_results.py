@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,12 +26,12 @@ SMALL = 6  # points; the smallest text of a figure
 SCENES_PER_ROW = 3
 VIEW_RATIO = 1.1  # width over height of a view from above
 LEAST_AHEAD_M = 25.0
-MARKERS = "osD^vPX*"
+MARKERS = "osD^vPX*h"
 # Names of the closed loop's drivers in figures and tables.
 DRIVERS = {
     "constant_velocity": "constant velocity", "ego_status_mlp": "ego-status MLP", "regression_head": "regression head",
-    "vocabulary_scorer": "vocabulary scorer", "imitation": "IRL-VLA-IL", "rlvr": "RLVR", "reinforcement": "IRL-VLA",
-    "pdm_closed": "PDM-Closed",
+    "vocabulary_scorer": "vocabulary scorer", "without_semantics": "IL without semantics", "imitation": "IRL-VLA-IL",
+    "rlvr": "RLVR", "reinforcement": "IRL-VLA", "pdm_closed": "PDM-Closed",
 }  # fmt: skip
 
 
@@ -131,7 +132,7 @@ def candidates_figure(table: pd.DataFrame) -> Figure:
     colours = plan_colours(families)
     figure, ax = plt.subplots(figsize=(COLUMN_IN, 0.75 * COLUMN_IN))
     beside = table["candidates"] * 1.12 ** table.groupby("candidates").cumcount()
-    for marker, family in zip(MARKERS, dict.fromkeys(families), strict=False):
+    for marker, family in zip(cycle(MARKERS), dict.fromkeys(families), strict=False):
         rows = table[np.array(families) == family]
         spread = (rows[["low", "high"]].T - rows["score"]).abs().to_numpy()
         ax.errorbar(beside[rows.index], rows["score"], spread, marker=marker, markersize=4, elinewidth=0.8,
@@ -154,7 +155,7 @@ def abilities_figure(table: pd.DataFrame) -> Figure:
     names = rates.reindex(table["driver"].unique()).rename(DRIVERS)
     colours = plan_colours(list(names.index))
     figure, ax = plt.subplots(figsize=(COLUMN_IN, 1.15 * COLUMN_IN), subplot_kw={"projection": "polar"})
-    for marker, (driver, row) in zip(MARKERS, names.iterrows(), strict=False):
+    for marker, (driver, row) in zip(cycle(MARKERS), names.iterrows(), strict=False):
         closed = np.append(row.to_numpy(float), row.iloc[0])
         ax.plot(np.append(angles, angles[0]), closed, marker=marker, markersize=3.5, color=colours[driver],
                 label=driver, clip_on=False, linewidth=1.1)  # fmt: skip

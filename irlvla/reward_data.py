@@ -3,7 +3,7 @@
 Sources of plans, each a part of the name in the column `source`:
 
     vocabulary     a random part of K-means modes of human plans: what cars do, mostly elsewhere
-    chain_i        the policy's plans after i denoising steps, with the noise that reinforcement learning explores with
+    chain_i        the policy's plans after i denoising steps, with noise, as reinforcement learning explores
     human          the logged plan
     human_noise    the logged plan with smooth noise
 

@@ -139,6 +139,21 @@ def test_a_notebook_teaches_from_title_to_summary_and_exercises(stage):
     assert any(re.search(r"^##+ .*Exercises", text, re.M | re.I) for text in texts)
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_notebook_shows_where_in_the_pipeline_it_stands(stage):
+    (picture,) = re.findall(r"```\n(data/.*?)```", nbformat.read(NOTEBOOKS[stage], 4).cells[0].source, re.S)
+    lines = picture.splitlines()
+    assert [line.split()[1] for line in lines[1:]] == [path.stem for path in NOTEBOOKS.values()]
+    assert [line.split()[1] for line in lines[1:] if "we are here" in line] == [NOTEBOOKS[stage].stem]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_three_exercises_close_a_notebook_and_say_what_to_expect(stage):
+    closing = nbformat.read(NOTEBOOKS[stage], 4).cells[-1].source
+    exercises = re.split(r"^\d\. ", closing.split("## Exercises")[1], flags=re.M)[1:]
+    assert len(exercises) == 3 and all("Expect " in text for text in exercises)
+
+
 def test_nothing_imports_the_navsim_devkit_and_nothing_points_outside_the_project():
     sources = [*ROOT.glob("irlvla/**/*.py"), *ROOT.glob("tests/*.py"), *NOTEBOOKS.values()]
     sources = [path for path in sources if path != Path(__file__).resolve()]

@@ -6,13 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from straight_road import CAR, road_scene
 
 from irlvla import PLAN_POSES, reward_data
 from irlvla.epdms.build import scoring_context
 from irlvla.epdms.scores import SUB_SCORES
+from irlvla.params import RewardData
 from irlvla.reinforcement import simulator_reward
 
+ROOT = Path(__file__).resolve().parents[1]
 STRAIGHT = np.column_stack([np.arange(1, PLAN_POSES + 1) * 4.0, np.zeros(PLAN_POSES), np.zeros(PLAN_POSES)])
 VOCABULARY = np.stack([scale * STRAIGHT for scale in np.linspace(0, 1.5, 12)])
 
@@ -122,3 +125,16 @@ def test_the_simulators_reward_is_the_true_score_of_each_plan(contexts):
     for row, token in enumerate(("blocked", "free")):
         each = [reward_data.score_single_plans([token], plan[None].numpy(), contexts, 1, False) for plan in plans]
         np.testing.assert_allclose(rewards[row].numpy(), [table["score"].iloc[0] for table in each])
+
+
+def test_a_vocabulary_of_32_modes_gives_no_44_plans_a_scene_and_sources_can_be_switched_off():
+    section = yaml.safe_load((ROOT / "params.yaml").read_text())["reward_data"]
+    with pytest.raises(ValueError, match=r"vocabulary_plans: 44 .* 32 of vocabulary_size"):
+        RewardData(**section | {"vocabulary_size": 32})
+    p = RewardData(**section | {"vocabulary_size": 32, "vocabulary_plans": 0, "noisy_plans": 0})
+    human, chain = np.zeros((8, 3)), np.zeros((3, 2, 8, 3))
+    rng = np.random.default_rng(0)
+    some = reward_data.scene_candidates(
+        "a", human, chain, np.zeros((32, 8, 3)), p.vocabulary_plans, p.noisy_plans, p.noise_scale, rng
+    )
+    assert set(some.sources) == {"chain_0", "chain_1", "chain_2", "human"} and some.plans.shape == (7, 8, 3)
