@@ -138,6 +138,9 @@ def main(arguments: list[str] | None = None) -> None:
     policy, command_model, reward_model, data = build(options.params)
     semantic, imitation = sections(options.params)[1:3]
     batch = example(policy, data.cameras, data.bev_cells, semantic.text_dim)
+    seconds = optimisation_step(policy, imitation.weights, batch)  # first: later parts need memory of their own
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"one optimisation step of one scene: {seconds:.2f} s; peak memory of the process {peak_gb:.1f} GB")
     for module in (policy, command_model, reward_model):
         module.eval()
     print(f"{'part':32s} {'weights':>12s} {'ms':>9s}")
@@ -146,9 +149,6 @@ def main(arguments: list[str] | None = None) -> None:
     with torch.no_grad():
         shapes = {name: tuple(values.shape[1:]) for name, values in policy.encode(batch).items()}
     print("tokens of a scene:", ", ".join(f"{name} {shape}" for name, shape in shapes.items()))
-    seconds = optimisation_step(policy, imitation.weights, batch)
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"one optimisation step of one scene: {seconds:.2f} s; peak memory of the process {peak_gb:.1f} GB")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Claims about the policy's geometry, shapes, saving, and its encode-once form."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from irlvla.models.bev import BevEncoder, cell_centers, grid_points, look_up, pr
 from irlvla.models.perception import decode_boxes, encode_boxes
 from irlvla.models.planner import SOURCES, DecoderBlock, sample_bev
 from irlvla.models.policy import Policy, best_plan
+from irlvla.scenes.scene import CAMERAS
 from irlvla.tokens import TokenStore, encode_dataset, save_tokens
 
 torch.set_num_threads(1)
@@ -107,6 +109,30 @@ def test_one_optimisation_step_at_paper_size_reaches_every_weight():
     terms = losses.trajectory(plans, logits, policy.anchors, human, valid) | losses.perception(predictions, batch)
     sum(terms.values()).backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in policy.parameters())
+    before = policy.encoder.backbone.smooth.weight.clone()
+    torch.optim.AdamW(policy.parameters(), 1e-4).step()
+    assert not torch.equal(before, policy.encoder.backbone.smooth.weight)
+    assert all(weight.isfinite().all() for weight in policy.parameters())
+
+
+@torch.no_grad()
+def test_eight_cameras_of_full_size_give_the_paper_sizes_shapes():
+    data, semantic, imitation, _ = model_size.sections(ROOT / "docs" / "params.paper.yaml")
+    policy = Policy(**model_size.arguments(Policy, imitation, data), meta_channels=semantic.text_dim).eval()
+    batch = model_size.example(policy, list(CAMERAS), data.bev_cells, semantic.text_dim)
+    assert batch["images"].shape == (1, 8, 3, 256, 704)
+    tokens = policy.encode(batch)
+    plans, scores = policy.plan(tokens)
+    assert tokens["bev"].shape == (1, 256, 256) and policy.read(tokens)["bev_logits"].shape == (1, 7, 128, 128)
+    assert plans.shape == (1, 20, 8, 3) and scores.shape == (1, 20) and plans.isfinite().all()
+
+
+def test_the_sizes_of_a_parameter_file_are_printed_part_by_part(capsys):
+    model_size.main([str(ROOT / "params.yaml")])
+    printed = capsys.readouterr().out
+    parts = ("vision-language model", "image backbone, . cameras", "bird's-eye view", "objects, map", "planner, .*")
+    assert all(re.search(rf"^{part} +[\d,]+ +[\d.]+$", printed, re.M) for part in parts)
+    assert re.search(r"one optimisation step of one scene: [\d.]+ s; peak memory", printed)
 
 
 def test_every_section_of_the_paper_size_is_valid_and_sets_the_same_keys_as_the_mini_size():
@@ -180,9 +206,20 @@ def test_encode_once_tokens_give_the_plans_of_the_full_forward_pass(tmp_path):
     save_tokens(tmp_path / "tokens.npz", list("abcde"), encode_dataset(policy, tiny_policy.Rows(batch), batch_size=2))
     noise = policy.noise(2, torch.Generator().manual_seed(0))
     tokens = policy.encode({name: tensor[[3, 1]] for name, tensor in batch.items()})
-    expected, _ = policy.plan(tokens, noise)
-    plans, _ = policy.plan(TokenStore(tmp_path / "tokens.npz").batch(["d", "b"]), noise)
+    expected, expected_scores = policy.plan(tokens, noise)
+    plans, scores = policy.plan(TokenStore(tmp_path / "tokens.npz").batch(["d", "b"]), noise)
     assert torch.allclose(plans, expected, atol=2e-2)  # float16 keeps about three digits
+    assert torch.allclose(scores, expected_scores, atol=2e-2)
+
+
+@pytest.mark.parametrize("frame", range(4))
+def test_each_of_the_four_frames_of_status_reaches_the_plans(frame):
+    policy, batch = trained(tiny_policy.policy()), tiny_policy.batch(1)
+    status = batch["status"].clone()
+    status[:, frame, 4] += 3.0  # m/s
+    plans, scores = policy.plan(policy.encode(batch))
+    others, other_scores = policy.plan(policy.encode(batch | {"status": status}))
+    assert not torch.allclose(plans, others, atol=1e-5) and not torch.allclose(scores, other_scores, atol=1e-6)
 
 
 def test_a_scene_that_was_not_encoded_is_named(tmp_path):
