@@ -87,13 +87,15 @@ def objects_and_map_panels(
     x_range_m: Sequence[float],
     y_range_m: Sequence[float],
 ) -> Figure:
-    """True objects and map lines of each sample of the batch above the predicted ones."""
+    """True objects and map lines of each sample of the batch; below them the predicted ones over the true, now pale."""
     names = ("boxes", "box_class", "polylines", "polyline_class")
     figure, axes = plt.subplots(2, len(batch["boxes"]), figsize=(PAGE_IN, 3.8))
     for row, (true, predicted) in enumerate(axes.T):
-        draw_objects_and_map(true, *(batch[name][row].numpy() for name in names))
+        for ax in (true, predicted):
+            draw_objects_and_map(ax, *(batch[name][row].numpy() for name in names))
+        plt.setp(predicted.lines, alpha=0.25, linewidth=3.0)
         draw_objects_and_map(predicted, *confident(predictions, row, CONFIDENT))
-        for ax, title in ((true, "true"), (predicted, "predicted")):
+        for ax, title in ((true, "true"), (predicted, "predicted over true")):
             frame(ax, x_range_m, y_range_m)
             ax.set_title(title)
     return figure

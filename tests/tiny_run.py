@@ -45,16 +45,17 @@ def make(folder: Path) -> Path:
 
 
 def _reward(folder: Path, policy: Policy) -> None:
-    """Scored plans of the training scenes, and a reward model that has not learned."""
-    scenes = [f"train{i}" for i in range(SPLITS["train"])]
-    cached = TokenStore(folder / "imitation" / "tokens.npz").batch(scenes)
-    rng, chains = np.random.default_rng(0), policy_chains(policy, cached, 1.0, 0.1, torch.Generator().manual_seed(0))
-    some = (
-        scene_candidates(scene, VOCABULARY[2], chain, VOCABULARY, 3, 3, 0.25, rng)
-        for scene, chain in zip(scenes, chains, strict=True)
-    )
+    """Scored plans of the training and validation scenes, and a reward model that has not learned."""
+    store, rng, generator = TokenStore(folder / "imitation" / "tokens.npz"), np.random.default_rng(0), torch.Generator()
     np.savez(folder / "reward_data" / "vocabulary.npz", plans=VOCABULARY)
-    write_scored_plans(folder / "reward_data" / "train.parquet", some, folder / "data" / "contexts", True, 1)
+    for split in ("train", "val"):
+        scenes = [f"{split}{i}" for i in range(SPLITS[split])]
+        chains = policy_chains(policy, store.batch(scenes), 1.0, 0.1, generator.manual_seed(0))
+        some = [
+            scene_candidates(scene, VOCABULARY[2], chain, VOCABULARY, 3, 3, 0.25, rng)
+            for scene, chain in zip(scenes, chains, strict=True)
+        ]
+        write_scored_plans(folder / "reward_data" / f"{split}.parquet", some, folder / "data" / "contexts", True, 1)
     torch.manual_seed(0)
     sizes = {"channels": 16, "heads": 2, "feedforward": 32, "blocks": 1}
     area = {"x_range_m": tiny_policy.X_RANGE_M, "y_range_m": tiny_policy.Y_RANGE_M}
