@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
-from statistics import median
 
 import torch
 import yaml
@@ -22,13 +21,13 @@ from irlvla import HISTORY_FRAMES, PLAN_POSES, losses, params
 from irlvla.models.policy import Policy
 from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.models.semantic import CommandModel
+from irlvla.reward_bench import milliseconds
 from irlvla.scenes.dataset import INPUTS, TARGETS, check_batch
 from irlvla.scenes.targets import BEV_CLASSES, BOX_COLUMNS, NUM_OBJECTS, NUM_POLYLINES, POLYLINE_POINTS
 from irlvla.world.rig import camera_for_size
 
 REWARDED_PLANS = 256  # of one scene, when the reward model is timed
 META_TOKENS = 4  # of `CommandModel`
-REPEATS = 5
 
 
 def sections(path: Path) -> tuple[params.Data, params.SemanticReasoning, params.Imitation, params.RewardWorldModel]:
@@ -84,23 +83,12 @@ def example(policy: Policy, cameras: list[str], cells: int, meta_channels: int) 
     return batch
 
 
-def milliseconds(run: Callable[[], object]) -> float:
-    """Median time of a call without gradients, after one to warm up."""
-    times = []
-    with torch.no_grad():
-        for _ in range(REPEATS + 1):
-            start = time.perf_counter()
-            run()
-            times.append(1e3 * (time.perf_counter() - start))
-    return median(times[1:])
-
-
+@torch.no_grad()
 def part_table(policy: Policy, command_model: CommandModel, reward_model: RewardEnsemble, batch: dict) -> list[tuple]:
     """Rows (part, weights, milliseconds) of everything that runs for one scene."""
     encoder, images = policy.encoder, batch["images"]
-    with torch.no_grad():
-        features = encoder.backbone(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-        tokens = policy.encode(batch)
+    features = encoder.backbone(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+    tokens = policy.encode(batch)
     shown = (torch.zeros(1, images.shape[1], *policy.image_hw, 3, dtype=torch.uint8), torch.tensor([0]))
     plans = batch["plan"][:, None].expand(-1, REWARDED_PLANS, -1, -1)
     parts: list[tuple[str, nn.Module, Callable]] = [

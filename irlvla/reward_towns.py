@@ -33,14 +33,19 @@ from irlvla.reward_data import (
     write_scored_plans,
 )
 from irlvla.reward_encoders import reward_encoders
-from irlvla.reward_training import nearest_anchor_mean, predict, ranking_quality, sub_score_quality
+from irlvla.reward_training import (
+    nearest_anchor_mean,
+    predict,
+    ranking_by_source,
+    ranking_quality,
+    sub_score_quality,
+)
 from irlvla.scenes.targets import load_targets
 from irlvla.study import MAIN_SEED
 from irlvla.tables import write_table
 from irlvla.tokens import TokenStore
 
 SPLIT = "test"
-LEAST_PLANS = 3  # of a source, to be ranked by itself
 
 
 def candidates(folder: Path, p: RewardData) -> Iterator[Candidates]:
@@ -73,11 +78,9 @@ def quality(folder: Path, data: ScoredPlans) -> pd.DataFrame:
     rows = {(name, "all"): count | ranking_quality(values, truth) for name, values in rewards.items()}
     for name, figures in sub_score_quality(predicted, data.scores).items():
         rows["RWM", "all"] |= {f"{figure}_{SHORT[name]}": value for figure, value in figures.items()}
-    for source in dict.fromkeys(data.sources.tolist()):
-        columns = data.sources == source
-        if columns.sum() >= LEAST_PLANS:
-            rows["RWM", source] = count | {"plans": truth[:, columns].size}
-            rows["RWM", source] |= ranking_quality(reward[:, columns], truth[:, columns])
+    for source, figures in ranking_by_source(reward, truth, data.sources).items():
+        plans = len(data.tokens) * int((data.sources == source).sum())
+        rows["RWM", source] = count | {"plans": plans} | figures
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["reward", "source"])
 
 
@@ -101,7 +104,6 @@ def main(arguments: list[str] | None = None) -> None:
     table = pd.concat(parts, names=["seed"])
     shows = "How well rewards rank plans of test scenes, and how well the reward model knows each sub-score"
     ranking = ["scenes", "plans", "spearman_within", "spearman_overall", "good_choice", "chosen_score"]
-    study.mkdir(exist_ok=True)
     write_table(table, study / "reward_model", shows, f"{len(parts)} training seeds", ranking)
     auc = [f"auc_{SHORT[name]}" for name in SUB_SCORES]
     print(table[ranking].round(3).to_string())

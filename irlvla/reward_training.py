@@ -22,6 +22,7 @@ Scores = dict[str, Tensor]
 Array = NDArray[np.floating]
 
 CALIBRATION_BINS = 10
+LEAST_PLANS = 3  # of a source, to be ranked by itself
 GOOD_ENOUGH = 0.05  # a chosen plan counts as good if its score is within this of the best candidate's
 
 
@@ -146,4 +147,17 @@ def ranking_quality(predicted: Array, true: Array) -> dict[str, float]:
         "spearman_overall": float(correlation_of_ranks(predicted.reshape(1, -1), true.reshape(1, -1))[0]),
         "good_choice": float((chosen >= true.max(axis=1) - GOOD_ENOUGH).mean()),
         "chosen_score": float(chosen.mean()),
+    }
+
+
+def ranking_by_source(predicted: Array, true: Array, sources: NDArray[np.str_]) -> dict[str, dict[str, float]]:
+    """`ranking_quality` of the plans (n, N) of each source alone; `sources` (N,) names them. Single plans rank nothing.
+
+    A source with fewer than LEAST_PLANS plans a scene is left out.
+    """
+    columns = {source: sources == source for source in dict.fromkeys(sources.tolist())}
+    return {
+        source: ranking_quality(predicted[:, of_source], true[:, of_source])
+        for source, of_source in columns.items()
+        if of_source.sum() >= LEAST_PLANS
     }

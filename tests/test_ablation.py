@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_policy
+import tiny_run
 import torch
 import yaml
 
 from irlvla.ablation import LEFT_OUT, imitation_data, train_without
 from irlvla.models.policy import Policy
 from irlvla.params import Imitation
-from irlvla.tokens import TokenStore, encode_dataset, save_tokens
+from irlvla.tokens import TokenStore
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,24 +22,7 @@ SCENES = {"train": 12, "val": 4}
 def runs(tmp_path_factory) -> Path:
     """A finished imitation, tiny: the last scene of each split is a moved start, without a human plan."""
     folder = tmp_path_factory.mktemp("runs")
-    (folder / "imitation").mkdir()
-    (folder / "data" / "scenes").mkdir(parents=True)
-    policy, names, tokens = tiny_policy.policy().eval(), [], []
-    for seed, (split, count) in enumerate(SCENES.items()):
-        batch = tiny_policy.batch(count, seed)
-        batch["has_plan"][-1] = False
-        columns = {
-            name: batch[name].numpy() for name in ("status", "plan", "boxes", "polylines", "bev", "light", "intrinsics")
-        }
-        columns |= {"tokens": np.array([f"{split}{i}" for i in range(count)]), "has_plan": batch["has_plan"].numpy()}
-        columns |= {"image_path": np.array(["-"] * count), "x_range_m": np.array(tiny_policy.X_RANGE_M)}
-        np.savez(folder / "data" / "scenes" / f"{split}.npz", **columns)
-        names += columns["tokens"].tolist()
-        tokens.append(encode_dataset(policy, tiny_policy.Rows(batch)))
-    policy.save(folder / "imitation" / "policy.pt")
-    save_tokens(
-        folder / "imitation" / "tokens.npz", names, {k: np.concatenate([t[k] for t in tokens]) for k in tokens[0]}
-    )
+    tiny_run.imitation(folder, SCENES)
     return folder
 
 

@@ -18,28 +18,40 @@ SPLITS = {"train": 6, "val": 3, "test": 3}
 VOCABULARY = np.stack([straight_plan(speed) for speed in (0.0, 4.0, 8.0, 12.0)])
 
 
-def make(folder: Path) -> Path:
-    """Write the run; in every second scene a car stands 15 m ahead on the straight road."""
-    for name in ("data/scenes", "data/contexts", "imitation", "reward_data", "reward_world_model"):
-        (folder / name).mkdir(parents=True)
+def imitation(folder: Path, splits: dict[str, int]) -> Policy:
+    """Targets of the scenes `<split><i>`, a policy and the tokens of all. Returns the policy.
+
+    The last scene of each split is a moved start: it has no human plan.
+    """
+    (folder / "imitation").mkdir(parents=True)
+    (folder / "data" / "scenes").mkdir(parents=True)
     policy, names, tokens = tiny_policy.policy().eval(), [], []
-    for seed, (split, count) in enumerate(SPLITS.items()):
+    for seed, (split, count) in enumerate(splits.items()):
         batch = tiny_policy.batch(count, seed)
-        scenes = [f"{split}{i}" for i in range(count)]
+        batch["has_plan"][-1] = False
         kept = ("status", "plan", "has_plan", "boxes", "polylines", "bev", "light", "intrinsics")
         columns = {name: batch[name].numpy() for name in kept}
-        columns |= {"tokens": np.array(scenes), "image_path": np.array(["-"] * count)}
+        columns |= {"tokens": np.array([f"{split}{i}" for i in range(count)]), "image_path": np.array(["-"] * count)}
         np.savez(folder / "data" / "scenes" / f"{split}.npz", **columns, x_range_m=np.array(tiny_policy.X_RANGE_M))
-        for i, scene in enumerate(scenes):
-            empty = road(scene_type="synthetic")  # where the human filter forgives nothing
-            context = with_track(empty, 15.0, 0.0) if i % 2 else empty
-            context.save(folder / "data" / "contexts" / f"{scene}.npz")
-        names += scenes
+        names += columns["tokens"].tolist()
         tokens.append(encode_dataset(policy, tiny_policy.Rows(batch)))
-    pd.DataFrame({"token": names, "previous": None}).to_csv(folder / "data" / "samples.csv", index=False)
     policy.save(folder / "imitation" / "policy.pt")
     every = {kind: np.concatenate([part[kind] for part in tokens]) for kind in tokens[0]}
     save_tokens(folder / "imitation" / "tokens.npz", names, every)
+    return policy
+
+
+def make(folder: Path) -> Path:
+    """Write the whole run; in every second scene a car stands 15 m ahead on the straight road."""
+    policy = imitation(folder, SPLITS)
+    for name in ("data/contexts", "reward_data", "reward_world_model"):
+        (folder / name).mkdir(parents=True)
+    scenes = {f"{split}{i}": i for split, count in SPLITS.items() for i in range(count)}
+    empty = road(scene_type="synthetic")  # where the human filter forgives nothing
+    for scene, i in scenes.items():
+        context = with_track(empty, 15.0, 0.0) if i % 2 else empty
+        context.save(folder / "data" / "contexts" / f"{scene}.npz")
+    pd.DataFrame({"token": list(scenes), "previous": None}).to_csv(folder / "data" / "samples.csv", index=False)
     _reward(folder, policy)
     return folder
 
