@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from irlvla.accelerator import on_accelerator
 from irlvla.meta_actions import label
 from irlvla.models.semantic import CommandModel
 from irlvla.progress import progress
@@ -63,10 +64,14 @@ def log_prior(ids: NDArray[np.int64], n_classes: int) -> torch.Tensor:
 
 def answer_all(model: CommandModel, data: Dataset, batch_size: int, desc: str) -> dict[str, NDArray]:
     """The model's answers to n samples: speed (n,), path (n,) ids and meta tokens (n, L, D) float16."""
-    loader = DataLoader(data, batch_size)
-    answers = [model.answer(b["images"], b["command"], b["speed_mps"]) for b in progress(loader, desc)]
-    names, types = ("speed", "path", "meta"), (np.int64, np.int64, np.float16)
-    return {n: torch.cat([getattr(a, n) for a in answers]).numpy().astype(t) for n, t in zip(names, types, strict=True)}
+    types = {"speed": np.int64, "path": np.int64, "meta": np.float16}
+    parts: dict[str, list[NDArray]] = {name: [] for name in types}
+    with on_accelerator(model) as device:
+        for batch in progress(DataLoader(data, batch_size), desc):
+            answer = model.answer(*(batch[name].to(device) for name in ("images", "command", "speed_mps")))
+            for name, kind in types.items():
+                parts[name].append(getattr(answer, name).cpu().numpy().astype(kind))
+    return {name: np.concatenate(rows) for name, rows in parts.items()}
 
 
 def save_meta_tokens(path: str | Path, tokens: Iterable[str], meta: NDArray[np.float16]) -> None:

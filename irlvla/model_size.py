@@ -3,7 +3,9 @@
     python -m irlvla.model_size params.yaml               mini size
     python -m irlvla.model_size docs/params.paper.yaml    paper size
 
-One scene, on the CPU, with random weights and images; calibration is that of the embedded rig.
+    python -m irlvla.model_size docs/params.paper.yaml --device cuda --scenes 8
+
+Random weights and images; calibration is that of the embedded rig. Times are per scene of a batch.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import yaml
 from torch import Tensor, nn
 
 from irlvla import HISTORY_FRAMES, PLAN_POSES, losses, params
+from irlvla.accelerator import moved
 from irlvla.models.policy import Policy
 from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.models.semantic import CommandModel
@@ -56,8 +59,8 @@ def build(path: Path) -> tuple[Policy, CommandModel, RewardEnsemble, params.Data
     return policy, command_model, reward_model, data
 
 
-def example(policy: Policy, cameras: list[str], cells: int, meta_channels: int) -> dict[str, Tensor]:
-    """A batch of one scene that keeps the contract; empty but for a car, a line and a straight plan."""
+def example(policy: Policy, cameras: list[str], cells: int, meta_channels: int, scenes: int = 1) -> dict[str, Tensor]:
+    """`scenes` times a scene that keeps the contract, empty but for a car, a line and a straight plan."""
     height, width = policy.image_hw
     views = [camera_for_size(name, height, width) for name in cameras]
     plan = torch.zeros(1, PLAN_POSES, 3)
@@ -79,31 +82,36 @@ def example(policy: Policy, cameras: list[str], cells: int, meta_channels: int) 
         "bev": torch.randint(0, len(BEV_CLASSES), (1, cells, cells)),
         "light": torch.zeros(1, dtype=torch.long),
     }
+    batch = {name: torch.cat([values] * scenes) for name, values in batch.items()}
     check_batch(batch, INPUTS | TARGETS)
     return batch
 
 
 @torch.no_grad()
 def part_table(policy: Policy, command_model: CommandModel, reward_model: RewardEnsemble, batch: dict) -> list[tuple]:
-    """Rows (part, weights, milliseconds) of everything that runs for one scene."""
+    """Rows (part, weights, milliseconds a scene) of everything that runs for a scene."""
     encoder, images = policy.encoder, batch["images"]
-    features = encoder.backbone(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+    pixels = images.flatten(0, 1)
+    scenes, device = len(images), images.device
+    features = encoder.backbone(pixels).unflatten(0, images.shape[:2])
     tokens = policy.encode(batch)
-    shown = (torch.zeros(1, images.shape[1], *policy.image_hw, 3, dtype=torch.uint8), torch.tensor([0]))
+    views = torch.zeros(scenes, images.shape[1], *policy.image_hw, 3, dtype=torch.uint8, device=device)
+    asked = (torch.zeros(scenes, dtype=torch.long, device=device), torch.full((scenes,), 5.0, device=device))
     plans = batch["plan"][:, None].expand(-1, REWARDED_PLANS, -1, -1)
     parts: list[tuple[str, nn.Module, Callable]] = [
-        ("vision-language model", command_model, lambda: command_model.meta_tokens(*shown, torch.tensor([5.0]))),
-        (f"image backbone, {images.shape[1]} cameras", encoder.backbone, lambda: encoder.backbone(images[0])),
+        ("vision-language model", command_model, lambda: command_model.meta_tokens(views, *asked)),
+        (f"image backbone, {images.shape[1]} cameras", encoder.backbone, lambda: encoder.backbone(pixels)),
         ("bird's-eye view", encoder.bev, lambda: encoder.bev(batch, features)),
         ("objects, map", encoder.perception, lambda: encoder.perception(tokens["bev"], tokens["status"])),
         (f"planner, {policy.schedule.steps} steps", policy.planner, lambda: policy.plan(tokens)),
         (f"reward model, {REWARDED_PLANS} plans", reward_model, lambda: reward_model.reward(tokens, plans)),
     ]
-    return [(name, sum(w.numel() for w in module.parameters()), milliseconds(run)) for name, module, run in parts]
+    sizes = [sum(w.numel() for w in module.parameters()) for _, module, _ in parts]
+    return [(name, size, milliseconds(run) / scenes) for (name, _, run), size in zip(parts, sizes, strict=True)]
 
 
 def optimisation_step(policy: Policy, weights: dict[str, float], batch: dict[str, Tensor]) -> float:
-    """Seconds of one step of stage 1 on one scene: forward, losses, backward, AdamW."""
+    """Seconds of one step of stage 1 on the batch: forward, losses, backward, AdamW."""
     policy.train()
     optimizer = torch.optim.AdamW(policy.parameters(), 1e-4)
     start = time.perf_counter()
@@ -114,21 +122,33 @@ def optimisation_step(policy: Policy, weights: dict[str, float], batch: dict[str
     terms |= losses.perception(policy.read(tokens), batch)
     losses.weighted(terms, weights).backward()
     optimizer.step()
+    terms["trajectory"].item()  # waits for a GPU
     return time.perf_counter() - start
+
+
+def peak_memory_gb(device: str) -> float:
+    """Most memory held so far: of the process, or on the GPU."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Print the figures of a parameter file."""
     parser = argparse.ArgumentParser(prog="python -m irlvla.model_size", description=__doc__.splitlines()[0])
     parser.add_argument("params", type=Path, help="a parameter file with the sections of params.yaml")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--scenes", type=int, default=1, help="of a batch")
     options = parser.parse_args(arguments)
     torch.manual_seed(0)
-    policy, command_model, reward_model, data = build(options.params)
+    *models, data = build(options.params)
+    policy, command_model, reward_model = (model.to(options.device) for model in models)
     semantic, imitation = sections(options.params)[1:3]
-    batch = example(policy, data.cameras, data.bev_cells, semantic.text_dim)
-    seconds = optimisation_step(policy, imitation.weights, batch)  # first: later parts need memory of their own
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"one optimisation step of one scene: {seconds:.2f} s; peak memory of the process {peak_gb:.1f} GB")
+    batch = moved(example(policy, data.cameras, data.bev_cells, semantic.text_dim, options.scenes), options.device)
+    # First of all, as later parts need memory of their own; the second step, as the first one warms up.
+    _, seconds = (optimisation_step(policy, imitation.weights, batch) for _ in range(2))
+    peak_gb = peak_memory_gb(options.device)
+    print(f"one optimisation step of {options.scenes} scene(s): {seconds:.2f} s; peak memory {peak_gb:.1f} GB")
     for module in (policy, command_model, reward_model):
         module.eval()
     print(f"{'part':32s} {'weights':>12s} {'ms':>9s}")

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from irlvla.accelerator import moved, on_accelerator
 from irlvla.average_precision import detection_scores, map_scores
 from irlvla.models.perception import encode_boxes
 from irlvla.models.policy import Policy
@@ -30,9 +31,10 @@ FLOOR = 1e-6  # of a probability before its logarithm
 def perceive(policy: Policy, dataset: Dataset, batch_size: int = 16) -> tuple[Predictions, dict[str, Tensor]]:
     """Predictions and targets of all scenes of a data set, in order."""
     parts, targets = [], []
-    for batch in DataLoader(dataset, batch_size):
-        parts.append(policy.read(policy.encode(batch)))
-        targets.append({name: batch[name] for name in TRUTH})
+    with on_accelerator(policy) as device:
+        for batch in DataLoader(dataset, batch_size):
+            parts.append(moved(policy.read(policy.encode(moved(batch, device))), "cpu"))
+            targets.append({name: batch[name] for name in TRUTH})
     return ({name: torch.cat([part[name] for part in rows]) for name in rows[0]} for rows in (parts, targets))
 
 

@@ -33,11 +33,13 @@ REPEATS = 5
 
 
 def milliseconds(run: Callable[[], object]) -> float:
-    """Median time of a call over REPEATS, after one to warm up."""
+    """Median time of a call over REPEATS, after one to warm up; a GPU is waited for."""
     times = []
     for _ in range(REPEATS + 1):
         start = time.perf_counter()
         run()
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return 1e3 * median(times[1:])
 

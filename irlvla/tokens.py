@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from irlvla.accelerator import moved, on_accelerator
 from irlvla.models.policy import Policy
 from irlvla.progress import progress
 
@@ -23,12 +24,12 @@ def encode_dataset(policy: Policy, dataset: Dataset, batch_size: int = 16) -> di
     Raises ValueError where a token is too large for float16.
     """
     assert not policy.training, "encode in evaluation mode: policy.eval()"
-    device = policy.anchors.device
     parts: dict[str, list[NDArray[np.float16]]] = {kind: [] for kind in KINDS}
-    for batch in progress(DataLoader(dataset, batch_size), "encode"):
-        tokens = policy.encode({name: value.to(device) for name, value in batch.items()})
-        for kind in KINDS:
-            parts[kind].append(tokens[kind].cpu().numpy().astype(np.float16))
+    with on_accelerator(policy) as device:
+        for batch in progress(DataLoader(dataset, batch_size), "encode"):
+            tokens = policy.encode(moved(batch, device))
+            for kind in KINDS:
+                parts[kind].append(tokens[kind].cpu().numpy().astype(np.float16))
     stacked = {kind: np.concatenate(rows) for kind, rows in parts.items()}
     for kind, rows in stacked.items():
         if not np.isfinite(rows).all():

@@ -193,7 +193,6 @@ def fit(
     name: str,
     seed: int,
     accelerator: str = "auto",
-    devices: int | str = 1,
     workers: int = 0,
 ) -> pd.DataFrame:
     """Train the model in place and return its history, a row per epoch with columns `{train,val}_{loss,term}`.
@@ -214,7 +213,7 @@ def fit(
         warnings.filterwarnings("ignore", ".*num_workers.*|.*LeafSpec.*|.*checkpoint directory.*")
         trainer = lightning.Trainer(
             accelerator=accelerator,
-            devices=devices,
+            devices=1,
             max_epochs=optimization.epochs,
             deterministic="warn",  # CUDA has no deterministic backward pass of grid_sample
             gradient_clip_val=optimization.gradient_clip,

@@ -132,7 +132,7 @@ def test_the_sizes_of_a_parameter_file_are_printed_part_by_part(capsys):
     printed = capsys.readouterr().out
     parts = ("vision-language model", "image backbone, . cameras", "bird's-eye view", "objects, map", "planner, .*")
     assert all(re.search(rf"^{part} +[\d,]+ +[\d.]+$", printed, re.M) for part in parts)
-    assert re.search(r"one optimisation step of one scene: [\d.]+ s; peak memory", printed)
+    assert re.search(r"one optimisation step of 1 scene\(s\): [\d.]+ s; peak memory", printed)
 
 
 def test_every_section_of_the_paper_size_is_valid_and_sets_the_same_keys_as_the_mini_size():
