@@ -102,9 +102,9 @@ def evaluation_folders(runs: Path, seeds: Sequence[int]) -> list[Path]:
     return [runs / "evaluation", *(runs / "study" / f"seed{seed}" / "evaluation" for seed in seeds)]
 
 
-def evaluated_groups(root: Path, tokens: Sequence[str]) -> tuple[Group, ...]:
-    """The two-stage groups of the test towns whose scenes are all among `tokens`."""
-    return available_groups(load_split(root / "splits" / "test_two_stage.yaml").groups, tokens)
+def evaluated_groups(root: Path, tokens: Sequence[str], split: str = "test") -> tuple[Group, ...]:
+    """The two-stage groups of the split's towns whose scenes are all among `tokens`."""
+    return available_groups(load_split(root / "splits" / f"{split}_two_stage.yaml").groups, tokens)
 
 
 def mean_sub_scores(scores: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -116,7 +116,8 @@ def mean_sub_scores(scores: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def table(seeds: Sequence[int]) -> pd.DataFrame:
     """`seed_table` of the main run and the given seeds, with their ablations.
 
-    Written below runs/study: `table`, against imitation; `table_against_irl_vla`; `sub_scores`.
+    Written below runs/study: `table`, against imitation; `table_against_irl_vla`; `sub_scores`; `table_val`, against
+    imitation on the few groups of validation towns, without the ablations.
     """
     params = yaml.safe_load(Path("params.yaml").read_text())
     runs, evaluation = Path(params["runs"]), params["evaluation"]
@@ -124,14 +125,19 @@ def table(seeds: Sequence[int]) -> pd.DataFrame:
     ablations = [runs / "study" / f"seed{seed}" / "ablation" for seed in (MAIN_SEED, *seeds)]
     parts = zip(folders, ablations, strict=True)
     scores = [pd.concat([pd.read_csv(folder / "scores.csv") for folder in pair]) for pair in parts]
-    groups = evaluated_groups(Path(evaluation["root"]), scores[0]["token"].tolist())
-    drawn = evaluation["bootstrap_samples"], evaluation["seed"]
+    validation = [pd.read_csv(folder / "scores_val.csv") for folder in folders]
+    root, drawn = Path(evaluation["root"]), (evaluation["bootstrap_samples"], evaluation["seed"])
+    groups = evaluated_groups(root, scores[0]["token"].tolist())
+    val_groups = evaluated_groups(root, validation[0]["token"].tolist(), "val")
     note = f"{len(groups)} groups of test towns, {len(scores)} training seeds"
     against = {"table": REFERENCE, "table_against_irl_vla": REINFORCED}
     tables = {name: seed_table(scores, groups, *drawn, reference) for name, reference in against.items()}
+    shows = "Two-stage EPDMS and difference from {}, 95 % intervals over groups"
     for name, reference in against.items():
-        shows = f"Two-stage EPDMS and difference from {reference}, 95 % intervals over groups"
-        write_table(tables[name], runs / "study" / name, shows, note)
+        write_table(tables[name], runs / "study" / name, shows.format(reference), note)
+    val_note = f"{len(val_groups)} groups of validation towns, {len(scores)} training seeds"
+    found = seed_table(validation, val_groups, *drawn)
+    write_table(found, runs / "study" / "table_val", shows.format(REFERENCE), val_note)
     shows = "Sub-scores and filter variants of EPDMS per stage"
     write_table(mean_sub_scores(scores), runs / "study" / "sub_scores", shows, note)
     return tables["table"]
