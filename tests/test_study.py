@@ -85,15 +85,17 @@ def drives(**scores: list[float]) -> pd.DataFrame:
 
 
 def test_the_closed_loop_is_averaged_over_seeds_and_drawn_by_routes():
-    table = study.driving_table(drives(a0=[100.0, 0.0], b0=[50.0, 50.0], a1=[100.0, 20.0]), samples=200, seed=0)
+    table = study.driving_table(drives(a0=[100.0, 0.0], imitation0=[50.0, 50.0], a1=[100.0, 20.0]), samples=200, seed=0)
     row = table.loc[("a", "all")]
     assert (row["seeds"], row["routes"]) == (2, 2)
     assert row["driving_score"] == 55 and row["success_rate"] == 0.5
     assert (row["driving_score_low"], row["driving_score_high"]) == (10, 100)  # both routes are one or the other
     assert row["driving_score_std"] == pytest.approx(10 / np.sqrt(2))
     assert table.loc[("a", "give_way"), "driving_score"] == 10 and table.loc[("a", "merging"), "success_rate"] == 1
-    assert (table.loc[("b", "all"), "seeds"], table.loc[("b", "all"), "driving_score_std"]) == (1, 0)
-    assert list(table.index[:2]) == [("a", "all"), ("b", "all")]
+    assert (row["difference"], row["difference_low"], row["difference_high"]) == (5, -40, 50)
+    once = table.loc[("imitation", "all")]
+    assert (once["seeds"], once["driving_score_std"]) == (1, 0) and once["difference_high"] == 0
+    assert list(table.index[:2]) == [("a", "all"), ("imitation", "all")]
 
 
 def test_without_a_main_run_a_seed_says_what_is_missing(tmp_path, monkeypatch):
