@@ -24,6 +24,8 @@ from irlvla.bench2drive import evaluate, read_records
 from irlvla.breakdown import sub_score_table
 from irlvla.evaluation import STAGES, available_groups, bootstrap_interval, group_scores
 from irlvla.params import DriverName
+from irlvla.plots import save_figure, set_style
+from irlvla.plots_results import abilities_figure
 from irlvla.route_suite import load_suite, route_scores
 from irlvla.scenes.split import Group, load_split
 from irlvla.tables import write_table
@@ -173,7 +175,7 @@ def closed_loop(seeds: Sequence[int]) -> pd.DataFrame:
     """`driving_table` of the main seed and the given ones, written to runs/study/closed_loop.csv (.md, .tex).
 
     Bench2Drive's four metrics, means over the seeds, and the median of the seconds that a simulated second took go to
-    runs/study/closed_loop_metrics.
+    runs/study/closed_loop_metrics, the radar of abilities to runs/study/abilities.pdf and .png.
     """
     params = yaml.safe_load(Path("params.yaml").read_text())
     study, evaluation = Path(params["runs"]) / "study", params["evaluation"]
@@ -192,6 +194,9 @@ def closed_loop(seeds: Sequence[int]) -> pd.DataFrame:
     write_table(result, study / "closed_loop", shows, note)
     means = pd.DataFrame(metrics).groupby("driver", sort=False).mean().drop(columns=["eval_num", "routes"])
     write_table(means, study / "closed_loop_metrics", "Bench2Drive's metrics in the closed loop", note)
+    set_style()
+    radar = abilities_figure(result.drop(index="all", level="ability").reset_index())
+    save_figure(radar, study / "abilities", ("pdf", "png"))
     return result
 
 
