@@ -135,11 +135,18 @@ def segmentation(bev_logits: Tensor, bev: Tensor) -> Terms:
     return {"segmentation": F.cross_entropy(bev_logits, bev, weight)}
 
 
+def route(predicted: Tensor, points: Tensor, inside: Tensor) -> Terms:
+    """Mean L1 distance of predicted routes (B, R, 2) from true points, where these are inside (B, R), scaled."""
+    error = (predicted - points).abs().sum(dim=-1) / POSITION_SCALE_M
+    return {"route": (error * inside).sum() / inside.sum().clamp(min=1)}
+
+
 def perception(predictions: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Terms:
     """All terms of 3D reasoning."""
     return {
         **objects(predictions, batch["boxes"], batch["box_class"]),
         **polylines(predictions, batch["polylines"], batch["polyline_class"]),
         **segmentation(predictions["bev_logits"], batch["bev"]),
+        **route(predictions["route"], batch["route"], batch["route_inside"]),
         "light": F.cross_entropy(predictions["light_logits"], batch["light"]),
     }

@@ -26,7 +26,14 @@ from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.models.semantic import CommandModel
 from irlvla.reward_bench import milliseconds
 from irlvla.scenes.dataset import INPUTS, TARGETS, check_batch
-from irlvla.scenes.targets import BEV_CLASSES, BOX_COLUMNS, NUM_OBJECTS, NUM_POLYLINES, POLYLINE_POINTS
+from irlvla.scenes.targets import (
+    BEV_CLASSES,
+    BOX_COLUMNS,
+    NUM_OBJECTS,
+    NUM_POLYLINES,
+    POLYLINE_POINTS,
+    ROUTE_POINTS,
+)
 from irlvla.world.rig import camera_for_size
 
 REWARDED_PLANS = 256  # of one scene, when the reward model is timed
@@ -80,6 +87,8 @@ def example(policy: Policy, cameras: list[str], cells: int, meta_channels: int, 
         "polylines": torch.randn(1, NUM_POLYLINES, POLYLINE_POINTS, 2),
         "polyline_class": line_class,
         "bev": torch.randint(0, len(BEV_CLASSES), (1, cells, cells)),
+        "route": torch.randn(1, ROUTE_POINTS, 2),
+        "route_inside": torch.ones(1, ROUTE_POINTS, dtype=torch.bool),
         "light": torch.zeros(1, dtype=torch.long),
     }
     batch = {name: torch.cat([values] * scenes) for name, values in batch.items()}

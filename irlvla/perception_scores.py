@@ -1,7 +1,7 @@
 """How well a policy perceives, beside a model that sees nothing and always predicts the mean of the training scenes.
 
 Predictions are those of `Policy.read`: of B scenes, "box_logits", "box_code", "polyline_logits", "polylines",
-"bev_logits", "light_logits".
+"bev_logits", "route", "light_logits".
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from irlvla.models.policy import Policy
 from irlvla.scenes.targets import BEV_CLASSES, LIGHTS, MAP_CLASSES, OBJECT_CLASSES
 
 Predictions = dict[str, Tensor]
-TRUTH = ("boxes", "box_class", "polylines", "polyline_class", "bev", "light")
+TRUTH = ("boxes", "box_class", "polylines", "polyline_class", "bev", "route", "route_inside", "light")
 FLOOR = 1e-6  # of a probability before its logarithm
 
 
@@ -41,17 +41,20 @@ def perceive(policy: Policy, dataset: Dataset, batch_size: int = 16) -> tuple[Pr
 def mean_prediction(columns: Mapping[str, NDArray], seed: int) -> Predictions:
     """What a model predicts that has learned the training scenes and sees nothing, as predictions of one scene.
 
-    BEV: the share of each class in each cell. Boxes and lines of each class: centres of K-means clusters of the
-    training ones, as many as a scene holds on average; each as probable as it is to find one of its cluster in a scene.
+    BEV: the share of each class in each cell. Route: the mean of each point. Boxes and lines of each class: centres of
+    K-means clusters of the training ones, as many as a scene holds on average; each as probable as it is to find one of
+    its cluster in a scene.
     """
     bev = np.stack([(columns["bev"] == kind).mean(axis=0) for kind in range(len(BEV_CLASSES))])
     light = np.bincount(columns["light"], minlength=len(LIGHTS)) / len(columns["light"])
+    inside = columns["route_inside"][..., None]
+    route = (columns["route"] * inside).sum(axis=0) / inside.sum(axis=0).clip(min=1)
     boxes = encode_boxes(torch.from_numpy(columns["boxes"])).numpy()
     box_code, box_logits = _typical(boxes, columns["box_class"], len(OBJECT_CLASSES), seed)
     lines, line_logits = _typical(columns["polylines"], columns["polyline_class"], len(MAP_CLASSES), seed)
     found = {
         "bev_logits": np.log(bev + FLOOR), "box_code": box_code, "box_logits": box_logits,
-        "polylines": lines, "polyline_logits": line_logits, "light_logits": np.log(light + FLOOR),
+        "polylines": lines, "polyline_logits": line_logits, "route": route, "light_logits": np.log(light + FLOOR),
     }  # fmt: skip
     return {name: torch.from_numpy(array)[None].float() for name, array in found.items()}
 
@@ -85,6 +88,13 @@ def segmentation_scores(predictions: Predictions, targets: Mapping[str, Tensor])
     return {f"iou_{name}": value for name, value in zip(BEV_CLASSES, iou, strict=True)}
 
 
+def route_scores(predictions: Predictions, targets: Mapping[str, Tensor]) -> dict[str, float]:
+    """Mean distance [m] of the points of the route that are inside the rectangle; 0 if none is."""
+    distance = (predictions["route"] - targets["route"]).norm(dim=-1)
+    inside = targets["route_inside"]
+    return {"route_error_m": float((distance * inside).sum() / inside.sum().clamp(min=1))}
+
+
 def light_scores(predictions: Predictions, targets: Mapping[str, Tensor]) -> dict[str, float]:
     """Share of the scenes with each light in which it is recognised; 0 for a light that no scene has."""
     confusion = multiclass_confusion_matrix(predictions["light_logits"].argmax(dim=1), targets["light"], len(LIGHTS))
@@ -93,8 +103,11 @@ def light_scores(predictions: Predictions, targets: Mapping[str, Tensor]) -> dic
 
 
 def perception_scores(predictions: Predictions, targets: Mapping[str, Tensor]) -> dict[str, float]:
-    """IoU by BEV class, AP of detection and map, recall of lights; predictions of one scene count for all scenes."""
+    """IoU by BEV class, AP of detection and map, error of the route, recall of lights.
+
+    Predictions of one scene count for all scenes.
+    """
     every = {name: value.expand(len(targets["bev"]), *value.shape[1:]) for name, value in predictions.items()}
     scores = segmentation_scores(every, targets) | detection_scores(every, targets)
-    scores |= map_scores(every, targets) | light_scores(every, targets)
+    scores |= map_scores(every, targets) | route_scores(every, targets) | light_scores(every, targets)
     return {name: round(value, 6) for name, value in scores.items()}

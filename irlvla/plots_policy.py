@@ -20,6 +20,7 @@ from irlvla.vehicle import LENGTH_M, REAR_AXLE_TO_CENTER_M, WIDTH_M
 
 LINE_COLOURS = ("#8d99a6", PALETTE[3], PALETTE[4])  # of MAP_CLASSES
 CONFIDENT = 0.4  # predictions of a lower probability are not drawn
+ROUTE_COLOUR = PALETTE[2]
 CLASS_COLOURS = (PALETTE[0], PALETTE[1], PALETTE[4], PALETTE[8])  # of OBJECT_CLASSES
 
 
@@ -50,6 +51,12 @@ def draw_objects_and_map(
     size_columns = [BOX_COLUMNS.index(name) for name in ("length", "width")]
     colours = [CLASS_COLOURS[label] for label in box_class[rows]]
     draw_boxes(ax, boxes[rows][:, pose_columns], boxes[rows][:, size_columns], colours)
+
+
+def draw_route(ax: Axes, points: NDArray) -> None:
+    """Points (R, 2) of the route ahead, from the ego on."""
+    x, y = np.concatenate([np.zeros((1, 2)), points]).T
+    ax.plot(-y, x, color=ROUTE_COLOUR, linewidth=1.0)
 
 
 def confident(predictions: Mapping[str, torch.Tensor], row: int, threshold: float) -> tuple[NDArray, ...]:
@@ -87,14 +94,18 @@ def objects_and_map_panels(
     x_range_m: Sequence[float],
     y_range_m: Sequence[float],
 ) -> Figure:
-    """True objects and map lines of each sample of the batch; below them the predicted ones over the true, now pale."""
+    """True objects, map lines and route of each sample of the batch; below them the predicted ones over the true, now
+    pale.
+    """
     names = ("boxes", "box_class", "polylines", "polyline_class")
     figure, axes = plt.subplots(2, len(batch["boxes"]), figsize=(PAGE_IN, 3.8))
     for row, (true, predicted) in enumerate(axes.T):
         for ax in (true, predicted):
             draw_objects_and_map(ax, *(batch[name][row].numpy() for name in names))
+            draw_route(ax, batch["route"][row].numpy()[batch["route_inside"][row].numpy()])
         plt.setp(predicted.lines, alpha=0.25, linewidth=3.0)
         draw_objects_and_map(predicted, *confident(predictions, row, CONFIDENT))
+        draw_route(predicted, predictions["route"][row].numpy())
         for ax, title in ((true, "true"), (predicted, "predicted over true")):
             frame(ax, x_range_m, y_range_m)
             ax.set_title(title)

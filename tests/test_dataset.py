@@ -17,6 +17,7 @@ from irlvla.scenes.dataset import (
     normalize_images,
     select_rows,
 )
+from irlvla.scenes.route_ahead import route_targets
 from irlvla.scenes.targets import load_targets, save_targets, scene_targets
 from irlvla.world.rig import camera_for_size
 
@@ -27,7 +28,8 @@ COLOUR = (200, 100, 50)  # RGB
 @pytest.fixture
 def columns(tmp_path):
     """Targets of two scenes, and plain images under their paths."""
-    save_targets(tmp_path / "t.npz", ["a", "b"], [scene_targets(road_scene([CAR]), CAMERAS, 16)] * 2)
+    scene, area = road_scene([CAR]), ((-32.0, 32.0), (-32.0, 32.0))
+    save_targets(tmp_path / "t.npz", ["a", "b"], [scene_targets(scene, CAMERAS, 16) | route_targets(scene, *area)] * 2)
     write_images(tmp_path, (64, 176))
     return load_targets(tmp_path / "t.npz")
 

@@ -75,7 +75,7 @@ def runs(tmp_path_factory) -> Path:
     head.save(runs / "imitation" / "regression.pt")
     shape = {name: policy.arguments[name] for name in ("channels", "heads", "feedforward", "x_range_m", "y_range_m")}
     RewardEnsemble(members=1, **shape, blocks=1).save(runs / "reward_world_model" / "reward_model.pt")
-    unused = ("boxes", "polylines", "bev", "light", "intrinsics", "image_path", "x_range_m")
+    unused = ("boxes", "polylines", "bev", "route", "light", "intrinsics", "image_path", "x_range_m")
     np.savez(
         runs / "data" / "scenes" / "train.npz", tokens=np.arange(30).astype(str), status=np.zeros((30, 4, 8)),
         plan=tiny_policy.human_plans(30), has_plan=np.ones(30, bool), **{name: np.zeros(30) for name in unused},

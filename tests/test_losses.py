@@ -78,6 +78,15 @@ def test_segmentation_of_the_right_classes_costs_nothing_at_another_resolution()
     assert shrunk < losses.segmentation(-logits, classes)["segmentation"].item()
 
 
+def test_points_of_the_route_count_inside_the_rectangle_only():
+    true = torch.zeros(2, 3, 2)
+    predicted = true + torch.tensor([3.0, 4.0])  # 7 in the sum of both, scaled by 10 m
+    predicted[1, 2] = 100.0
+    inside = torch.tensor([[True, True, False], [True, True, False]])
+    assert losses.route(predicted, true, inside)["route"].item() == pytest.approx(0.7)
+    assert losses.route(predicted, true, torch.zeros(2, 3, dtype=torch.bool))["route"].item() == 0
+
+
 def test_weights_must_name_exactly_the_terms():
     terms = {"a": torch.tensor(2.0), "b": torch.tensor(3.0)}
     assert losses.weighted(terms, {"a": 1.0, "b": 10.0}).item() == 32

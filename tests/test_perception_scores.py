@@ -12,7 +12,7 @@ from irlvla.scenes.targets import BEV_CLASSES, LIGHTS, MAP_CLASSES, NO_CLASS, OB
 
 torch.set_num_threads(1)
 
-TRUE = ("boxes", "box_class", "polylines", "polyline_class", "bev", "light")
+TRUE = ("boxes", "box_class", "polylines", "polyline_class", "bev", "route", "route_inside", "light")
 IN_NUMBERS = [*(f"detection_ap_{t}m" for t in (1, 2, 4)), *(f"map_ap_{t}m" for t in (0.5, 1, 1.5))]
 
 
@@ -30,6 +30,7 @@ def perfect(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         "polylines": batch["polylines"],
         "polyline_logits": certain(batch["polyline_class"], len(MAP_CLASSES)),
         "bev_logits": certain(batch["bev"], len(BEV_CLASSES))[..., :-1].movedim(-1, 1).float(),
+        "route": batch["route"],
         "light_logits": certain(batch["light"], len(LIGHTS))[..., :-1].float(),
     }
 
@@ -64,6 +65,14 @@ def test_perfect_predictions_have_full_marks():
     assert [scores[name] for name in IN_NUMBERS] == [1.0] * 6
     assert all(scores[f"iou_{name}"] == 1.0 for name in BEV_CLASSES)
     assert all(scores[f"recall_light_{name}"] == 1.0 for name in LIGHTS)
+    assert scores["route_error_m"] == 0.0
+
+
+def test_the_route_is_judged_where_it_is_inside_the_rectangle_only():
+    batch = tiny_policy.batch(2)
+    batch["route_inside"] = torch.arange(20) < torch.tensor([[20], [5]])
+    aside = batch["route"] + torch.where(batch["route_inside"], 3.0, 50.0)[..., None] * torch.tensor([0.6, 0.8])
+    assert perception_scores(perfect(batch) | {"route": aside}, batch)["route_error_m"] == pytest.approx(3.0)
 
 
 def test_a_light_taken_for_another_counts_against_the_true_one_only():
@@ -98,6 +107,7 @@ def test_the_training_mean_is_right_where_every_scene_is_alike():
     scores = perception_scores(mean_prediction(alike, seed=0), one)
     assert [scores[name] for name in IN_NUMBERS] == [1.0] * 6
     assert all(scores[f"iou_{name}"] == 1.0 for name in BEV_CLASSES)
+    assert scores["route_error_m"] == pytest.approx(0.0, abs=1e-5)
 
 
 def test_the_policy_is_scored_on_every_scene_of_the_data_set():
@@ -106,4 +116,4 @@ def test_the_policy_is_scored_on_every_scene_of_the_data_set():
     assert all(len(value) == 5 for value in (*predictions.values(), *targets.values()))
     assert all(torch.equal(targets[name], batch[name]) for name in TRUE)
     scores = perception_scores(predictions, targets)
-    assert all(0 <= value <= 1 for value in scores.values())
+    assert scores.pop("route_error_m") > 0 and all(0 <= value <= 1 for value in scores.values())

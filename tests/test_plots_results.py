@@ -83,7 +83,7 @@ def test_scenes_come_from_what_the_stages_saved_and_a_missing_one_is_named(tmp_p
     columns = {"tokens": ["t", "u"], "image_path": [["t.png"], ["u.png"]], "intrinsics": [[intrinsics]] * 2,
                "ego_from_camera": [[pose]] * 2, "camera_size_px": [[[64, 176]]] * 2}  # fmt: skip
     columns |= dict.fromkeys(
-        ("status", "plan", "boxes", "polylines", "bev", "light", "x_range_m"), [0.0]
+        ("status", "plan", "boxes", "polylines", "bev", "route", "light", "x_range_m"), [0.0]
     )  # not looked at
     np.savez(tmp_path / "data" / "scenes" / "test.npz", **{name: np.array(rows) for name, rows in columns.items()})
     plans = np.arange(48.0).reshape(2, 8, 3)

@@ -84,7 +84,8 @@ def test_tokens_predictions_and_plans_have_the_contracts_shapes():
     shapes = {name: tuple(tensor.shape) for name, tensor in predictions.items()}
     assert shapes == {
         "box_logits": (2, 30, 5), "box_code": (2, 30, 10), "polyline_logits": (2, 24, 4),
-        "polylines": (2, 24, 20, 2), "bev_logits": (2, 7, 16, 16), "light_logits": (2, 3),
+        "polylines": (2, 24, 20, 2), "bev_logits": (2, 7, 16, 16), "route": (2, 20, 2),
+        "light_logits": (2, 3),
     }  # fmt: skip
     plans, logits = policy.plan(tokens, policy.noise(2, torch.Generator()))
     assert plans.shape == (2, 4, 8, 3) and logits.shape == (2, 4) and best_plan(plans, logits).shape == (2, 8, 3)
@@ -104,7 +105,7 @@ def test_one_optimisation_step_at_paper_size_reaches_every_weight():
         "meta": (4, 256), "bev": (256, 256), "objects": (31, 256), "map": (24, 256), "status": (1, 256),
     }  # fmt: skip
     assert predictions["bev_logits"].shape == (1, 7, 128, 128) and plans.shape == (2, 20, 8, 3)
-    assert sum(weight.numel() for weight in policy.parameters()) == 88_931_923
+    assert sum(weight.numel() for weight in policy.parameters()) == 89_084_027
     human, valid = batch["plan"].repeat(2, 1, 1), batch["has_plan"].repeat(2)
     terms = losses.trajectory(plans, logits, policy.anchors, human, valid) | losses.perception(predictions, batch)
     sum(terms.values()).backward()

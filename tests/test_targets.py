@@ -9,8 +9,18 @@ from hypothesis import strategies as st
 from straight_road import CAR, road_scene
 
 from irlvla.geometry import global_from_local
+from irlvla.scenes.route_ahead import route_targets
 from irlvla.scenes.scene import Scene
-from irlvla.scenes.targets import BEV_CLASSES, LIGHTS, NO_CLASS, load_targets, save_targets, scene_targets
+from irlvla.scenes.targets import (
+    BEV_CLASSES,
+    DEFAULT_X_RANGE_M,
+    DEFAULT_Y_RANGE_M,
+    LIGHTS,
+    NO_CLASS,
+    load_targets,
+    save_targets,
+    scene_targets,
+)
 
 CAMERAS = ("CAM_F0", "CAM_L0")
 PEDESTRIAN = ("p", "pedestrian", 10.0, 6.25, 0.5, 0.6, 0.6, 1.7)
@@ -19,7 +29,8 @@ FAR = ("f", "vehicle", 33.0, -1.75, 0.0, 4.6, 1.9, 1.6)
 
 
 def targets(scene: Scene, **changes) -> dict[str, np.ndarray]:
-    return scene_targets(scene, CAMERAS, **({"grid_cells": 64} | changes))
+    found = scene_targets(scene, CAMERAS, **({"grid_cells": 64} | changes))
+    return found | route_targets(scene, DEFAULT_X_RANGE_M, DEFAULT_Y_RANGE_M)
 
 
 def test_objects_are_in_the_ego_frame_nearest_first_and_only_those_inside():

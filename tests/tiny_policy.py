@@ -13,6 +13,7 @@ from irlvla.scenes.targets import (
     NUM_POLYLINES,
     OBJECT_CLASSES,
     POLYLINE_POINTS,
+    ROUTE_POINTS,
 )
 from irlvla.world.rig import camera_for_size
 
@@ -67,6 +68,8 @@ def batch(size: int, seed: int = 0) -> dict[str, torch.Tensor]:
         "polyline_class": torch.from_numpy(line_class),
         "bev": torch.from_numpy(rng.integers(0, 7, (size, CELLS, CELLS))),
         "light": torch.from_numpy(rng.integers(0, len(LIGHTS), size)),
+        "route": torch.from_numpy(rng.uniform(0, 30, (size, ROUTE_POINTS, 2))).float(),
+        "route_inside": torch.from_numpy(rng.random((size, ROUTE_POINTS)) < 0.7),
     }
 
 

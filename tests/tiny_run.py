@@ -12,6 +12,7 @@ from irlvla.agents import policy_chains
 from irlvla.models.policy import Policy
 from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.reward_data import scene_candidates, write_scored_plans
+from irlvla.scenes.dataset import TARGETS
 from irlvla.tokens import TokenStore, encode_dataset, save_tokens
 
 SPLITS = {"train": 6, "val": 3, "test": 3}
@@ -29,8 +30,7 @@ def imitation(folder: Path, splits: dict[str, int]) -> Policy:
     for seed, (split, count) in enumerate(splits.items()):
         batch = tiny_policy.batch(count, seed)
         batch["has_plan"][-1] = False
-        kept = ("status", "plan", "has_plan", "boxes", "polylines", "bev", "light", "intrinsics")
-        columns = {name: batch[name].numpy() for name in kept}
+        columns = {name: batch[name].numpy() for name in ("status", "intrinsics", *TARGETS)}
         columns |= {"tokens": np.array([f"{split}{i}" for i in range(count)]), "image_path": np.array(["-"] * count)}
         np.savez(folder / "data" / "scenes" / f"{split}.npz", **columns, x_range_m=np.array(tiny_policy.X_RANGE_M))
         names += columns["tokens"].tolist()

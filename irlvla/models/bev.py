@@ -19,6 +19,7 @@ from torch.nn import functional as F
 Range = tuple[float, float]
 
 MIN_DEPTH_M = 0.2  # points nearer to the image plane, or behind it, are not seen
+OUTSIDE = 3.0  # of an image, which spans -1 ... 1: samples are 0 there
 NORM_GROUPS = 8
 PIXEL_CELLS = 2  # cells per side on which the pixels are laid, for each cell of the encoder
 FINE_CHANNELS = 16  # that reach the tokens from the finest cells without passing coarser ones
@@ -55,9 +56,10 @@ def look_up(images: Tensor, points: Tensor, batch: Mapping[str, Tensor], side: i
     height, width = batch["images"].shape[-2:]
     pixels, depth = project(points, batch["intrinsics"], batch["ego_from_camera"])  # (B, C, n, 2), (B, C, n)
     grid = 2 * pixels / pixels.new_tensor([width, height]) - 1
-    seen = ((depth > MIN_DEPTH_M) & (grid.abs() <= 1).all(dim=-1)).to(images.dtype)  # (B, C, n)
+    seen = (depth > MIN_DEPTH_M) & (grid.abs() <= 1).all(dim=-1)  # (B, C, n)
+    grid = grid.where(seen[..., None], OUTSIDE)
     flat = F.grid_sample(images.flatten(0, 1), grid.flatten(0, 1)[:, None], align_corners=False)  # (B C, D, 1, n)
-    values = flat.squeeze(2).unflatten(0, images.shape[:2]) * seen[:, :, None]
+    values = flat.squeeze(2).unflatten(0, images.shape[:2])
     count = seen.sum(dim=1)[:, None]  # (B, 1, n)
     mean = torch.cat([values.sum(dim=1) / count.clamp(min=1), (count > 0).to(values.dtype)], dim=1)  # (B, D + 1, n)
     return mean.unflatten(2, (-1, side, side)).transpose(1, 2).flatten(1, 2)

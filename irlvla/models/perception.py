@@ -1,5 +1,5 @@
-"""3D reasoning on BEV tokens: queries that become objects (30 and the ego) and map polylines, BEV segmentation, and the
-light that the ego has to obey.
+"""3D reasoning on BEV tokens: queries that become objects (30 and the ego) and map polylines, BEV segmentation, the
+route ahead, and the light that the ego has to obey.
 
 Q queries. Predictions are in the ego frame.
 """
@@ -10,7 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from irlvla.models.planner import mlp, sample_bev
-from irlvla.scenes.targets import BOX_COLUMNS, LIGHTS, MAP_CLASSES, OBJECT_CLASSES, POLYLINE_POINTS
+from irlvla.scenes.targets import (
+    BOX_COLUMNS,
+    LIGHTS,
+    MAP_CLASSES,
+    OBJECT_CLASSES,
+    POLYLINE_POINTS,
+    ROUTE_POINTS,
+    ROUTE_STEP_M,
+)
 
 Range = tuple[float, float]
 
@@ -94,9 +102,9 @@ class Perception(nn.Module):
         self.segmentation = mlp(channels, 2 * channels, num_bev_classes * group**2)
         self.cells = nn.PixelShuffle(group)
         self.light = mlp(channels, channels, len(LIGHTS))
-        ahead = torch.linspace(-START_LINE_M / 2, START_LINE_M / 2, POLYLINE_POINTS) / POSITION_SCALE_M
-        nn.init.zeros_(self.polyline[-1].weight)
-        self.polyline[-1].bias.data.copy_(torch.stack([ahead, torch.zeros(POLYLINE_POINTS)], dim=-1).flatten())
+        self.route = mlp(channels, 2 * channels, ROUTE_POINTS * 2)
+        _start_straight(self.polyline[-1], torch.linspace(-START_LINE_M / 2, START_LINE_M / 2, POLYLINE_POINTS))
+        _start_straight(self.route[-1], ROUTE_STEP_M * torch.arange(1, ROUTE_POINTS + 1))
 
     def forward(self, bev: Tensor, ego: Tensor) -> dict[str, Tensor]:
         """BEV tokens (B, L, D), the ego's token (B, 1, D) -> "objects" (B, A + 1, D), the ego last, and "map"."""
@@ -105,7 +113,7 @@ class Perception(nn.Module):
     def read(self, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
         """box_logits (B, A, classes + 1), last = nothing; box_code (B, A, 10) columns BOX_CODE;
         polyline_logits (B, M, classes + 1); polylines (B, M, P, 2) metres; bev_logits (B, BEV classes, X, Y);
-        light_logits (B, lights), off the ego's query, which knows speed and command.
+        route (B, R, 2) metres and light_logits (B, lights), off the ego's query, which knows speed and command.
         """
         objects, ego = tokens["objects"][:, :-1], tokens["objects"][:, -1]
         elements, bev = tokens["map"], tokens["bev"]
@@ -119,8 +127,15 @@ class Perception(nn.Module):
             "polyline_logits": self.polyline_class(elements),
             "polylines": polylines * POSITION_SCALE_M,
             "bev_logits": self.cells(self.segmentation(bev).transpose(1, 2).unflatten(2, (side, side))),
+            "route": self.route(ego).unflatten(-1, (ROUTE_POINTS, 2)) * POSITION_SCALE_M,
             "light_logits": self.light(ego),
         }
+
+
+def _start_straight(layer: nn.Linear, x_m: Tensor) -> None:
+    """Make a last layer predict, untrained, a line along x."""
+    nn.init.zeros_(layer.weight)
+    layer.bias.data.copy_(torch.stack([x_m / POSITION_SCALE_M, torch.zeros(len(x_m))], dim=-1).flatten())
 
 
 def detections(predictions: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from irlvla import HISTORY_FRAMES, PLAN_POSES
 from irlvla.scenes.images import read_fitted
-from irlvla.scenes.targets import BOX_COLUMNS, NUM_OBJECTS, NUM_POLYLINES, POLYLINE_POINTS
+from irlvla.scenes.targets import BOX_COLUMNS, NUM_OBJECTS, NUM_POLYLINES, POLYLINE_POINTS, ROUTE_POINTS
 from irlvla.world.rig import fitted_intrinsics
 
 Batch = dict[str, torch.Tensor]
@@ -34,6 +34,8 @@ TARGETS = {
     "polylines": ("B", NUM_POLYLINES, POLYLINE_POINTS, 2),
     "polyline_class": ("B", NUM_POLYLINES),
     "bev": ("B", "X", "X"),
+    "route": ("B", ROUTE_POINTS, 2),
+    "route_inside": ("B", ROUTE_POINTS),
     "light": ("B",),
 }
 

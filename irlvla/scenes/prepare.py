@@ -20,6 +20,7 @@ from irlvla.epdms.build import scoring_context
 from irlvla.scenes.images import read_rgb
 from irlvla.scenes.navsim import Dataset
 from irlvla.scenes.perturb import draw_perturbation
+from irlvla.scenes.route_ahead import route_targets
 from irlvla.scenes.samples import dataset_of_log, in_parallel, two_stage_dataset
 from irlvla.scenes.scene import Scene
 from irlvla.scenes.targets import save_targets, scene_targets
@@ -88,7 +89,8 @@ def _prepare_log(
         context_path = recipe.out / "contexts" / f"{row.token}.npz"
         if not context_path.exists():
             scoring_context(scene).save(context_path)
-        targets = scene_targets(scene, recipe.cameras, recipe.bev_cells, recipe.x_range_m, recipe.y_range_m)
+        area = (recipe.x_range_m, recipe.y_range_m)
+        targets = scene_targets(scene, recipe.cameras, recipe.bev_cells, *area) | route_targets(scene, *area)
         made.append((row.token, targets | {"has_plan": np.array(bool(row.human))}))
     return made
 

@@ -30,6 +30,7 @@ NO_CLASS = -1  # of rows that hold nothing
 NUM_OBJECTS = 30
 NUM_POLYLINES = 24
 POLYLINE_POINTS = 20
+ROUTE_POINTS, ROUTE_STEP_M = 20, 2.5  # of the way ahead, which takes up where a plan of 4 s ends
 DEFAULT_X_RANGE_M = (-32.0, 32.0)
 DEFAULT_Y_RANGE_M = (-32.0, 32.0)
 MIN_PIECE_M = 2.0  # shorter pieces of map lines inside the rectangle are left out
@@ -50,7 +51,7 @@ def scene_targets(
     status (H, 8); plan (T, 3), zeros where `has_plan` () bool is False; boxes (A, 9) columns BOX_COLUMNS and
     box_class (A,) int8; polylines (M, P, 2) and polyline_class (M,) int8 (NO_CLASS: an empty row); bev (X, Y) uint8 of
     BEV_CLASSES; light () int8 of LIGHTS; intrinsics (C, 3, 3), ego_from_camera (C, 4, 4), camera_size_px (C, 2) height,
-    width; image_path (C,) str.
+    width; image_path (C,) str. The route has a file of its own, `route_ahead.py`.
     Raises ValueError if a camera is missing.
     """
     has_plan = scene.num_future_frames >= PLAN_POSES
@@ -248,6 +249,7 @@ def load_targets(path: str | Path) -> dict[str, NDArray]:
         "boxes",
         "polylines",
         "bev",
+        "route",
         "light",
         "intrinsics",
         "image_path",
