@@ -17,10 +17,9 @@ from irlvla.models.reward_model import (
     RewardModel,
     compose,
     expected_scores,
-    footprint,
-    motion,
     reward_losses,
 )
+from irlvla.models.trajectory_encoder import footprint, motion
 from irlvla.vehicle import LENGTH_M, REAR_AXLE_TO_CENTER_M, WIDTH_M
 
 torch.set_num_threads(1)

@@ -9,7 +9,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from irlvla.models.planner import mlp, sample_bev
+from irlvla.models.decoder import mlp
+from irlvla.models.trajectory_encoder import sample_bev
 from irlvla.scenes.targets import (
     BOX_COLUMNS,
     LIGHTS,

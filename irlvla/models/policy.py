@@ -24,8 +24,9 @@ from irlvla.diffusion import (
 )
 from irlvla.models.backbone import ImageBackbone
 from irlvla.models.bev import BevEncoder
+from irlvla.models.decoder import SOURCES, mlp
 from irlvla.models.perception import Perception, QueryDecoder
-from irlvla.models.planner import SOURCES, Planner, mlp
+from irlvla.models.planner import Planner
 from irlvla.models.saved import SavedModule
 from irlvla.scenes.targets import BEV_CLASSES, NUM_OBJECTS, NUM_POLYLINES
 
@@ -70,7 +71,7 @@ class Policy(SavedModule):
         plan_blocks: decoder blocks, looped over the denoising steps.
         steps: denoising steps.
         dropout: in the planner's decoder blocks.
-        sources: kinds of tokens that the planner looks at.
+        sources: kinds of tokens that the planner looks at, besides the BEV under a plan and the ego status.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from irlvla import PLAN_POSES
 from irlvla.diffusion import PlanNormalizer
-from irlvla.models.planner import SOURCES, DecoderBlock, Tokens, mlp
+from irlvla.models.decoder import SOURCES, DecoderBlock, Tokens, mlp
 from irlvla.models.saved import SavedModule
 
 

@@ -1,24 +1,23 @@
 """The reward world model: EPDMS sub-scores of any plan, from the policy's own tokens.
 
 No map, no tracks and no annotation are needed at reward time, only what the cameras gave. A trajectory encoder reads
-the plan and the BEV tokens under it; the policy's decoder block (meta, BEV, map, objects) relates it to the scene; one
-head per sub-score answers. The reward is composed from the answers as EPDMS composes it. Extended comfort is not among
-them: it takes the plan of the frame before, and then needs no model (`frame_pairs.py`).
+the plan and the BEV tokens under it, a decoder block (meta, BEV, map, objects) relates it to the scene, both of the
+planner's kind; one head per sub-score answers. The reward is composed from the answers as EPDMS composes it. Extended
+comfort is not among them: it takes the plan of the frame before, and then needs no model (`frame_pairs.py`).
 
-    B scenes   N plans   D channels   V footprint points
+    B scenes   N plans   D channels
 """
 
 import math
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from irlvla import PLAN_INTERVAL_S, PLAN_POSES, vehicle
 from irlvla.epdms.scores import EXTENDED_COMFORT_WEIGHT, MULTIPLIERS, SUB_SCORES, WEIGHTS
-from irlvla.models.planner import SOURCES, DecoderBlock, PlanEncoder, mlp, sample_bev
+from irlvla.models.decoder import SOURCES, DecoderBlock, mlp
 from irlvla.models.saved import SavedModule
+from irlvla.models.trajectory_encoder import TrajectoryEncoder
 
 Tokens = dict[str, Tensor]
 Range = tuple[float, float]
@@ -35,9 +34,6 @@ LOSS_WEIGHTS = {  # DiffVLA's (arXiv 2505.19381, released code)
     "lane_keeping": 0.2,
     "history_comfort": 0.2,
 }
-SPEED_SCALE_MPS = 10.0
-ACCELERATION_SCALE_MPS2 = 3.0
-YAW_RATE_SCALE_RADPS = 0.5
 
 
 def compose(scores: Mapping[str, Tensor], extended: Tensor | None = None) -> Tensor:
@@ -52,55 +48,6 @@ def compose(scores: Mapping[str, Tensor], extended: Tensor | None = None) -> Ten
         averaged = averaged + EXTENDED_COMFORT_WEIGHT * extended.nan_to_num()
         weights = weights + EXTENDED_COMFORT_WEIGHT * ~extended.isnan()
     return multipliers * averaged / weights
-
-
-def motion(plans: Tensor) -> Tensor:
-    """Velocity (2), acceleration (2), yaw rate of plans (..., T, 3) by differences, scaled to about one: (..., T, 5).
-
-    The first pose counts from the origin at the present moment; its acceleration is left to the ego status.
-    """
-    start = torch.zeros_like(plans[..., :1, :])
-    rate = torch.diff(plans, dim=-2, prepend=start) / PLAN_INTERVAL_S
-    acceleration = torch.diff(rate[..., :2], dim=-2, prepend=rate[..., :1, :2]) / PLAN_INTERVAL_S
-    return torch.cat(
-        [rate[..., :2] / SPEED_SCALE_MPS, acceleration / ACCELERATION_SCALE_MPS2, rate[..., 2:] / YAW_RATE_SCALE_RADPS],
-        dim=-1,
-    )
-
-
-def footprint(plans: Tensor) -> Tensor:
-    """Corners and centre of the ego box at each pose of plans (..., T, 3): (..., T, 5, 2), ego frame [m]."""
-    front, rear, half = vehicle.REAR_AXLE_TO_FRONT_M, -vehicle.REAR_AXLE_TO_REAR_M, vehicle.WIDTH_M / 2
-    body = plans.new_tensor(
-        [[front, half], [rear, half], [rear, -half], [front, -half], [vehicle.REAR_AXLE_TO_CENTER_M, 0.0]]
-    )
-    cos, sin = plans[..., 2:].cos(), plans[..., 2:].sin()  # (..., T, 1), against (5,) body points
-    x = cos * body[:, 0] - sin * body[:, 1]
-    y = sin * body[:, 0] + cos * body[:, 1]
-    return plans[..., None, :2] + torch.stack([x, y], dim=-1)
-
-
-class TrajectoryEncoder(nn.Module):
-    """Plans (B, N, T, 3) in metres -> (B, N, D): the planner's encoder, plus motion and the BEV under the footprint.
-
-    BEV tokens (B, L, D) and the status token (B, 1, D).
-    """
-
-    def __init__(self, channels: int, x_range_m: Range, y_range_m: Range):
-        super().__init__()
-        self.x_range_m, self.y_range_m = tuple(x_range_m), tuple(y_range_m)
-        self.plan = PlanEncoder(channels, x_range_m, y_range_m)
-        self.motion = mlp(PLAN_POSES * 5 + channels, 2 * channels, channels)
-        self.under = nn.Linear(5 * channels, channels)
-        self.track = mlp(PLAN_POSES * channels, 2 * channels, channels)
-
-    def forward(self, plans: Tensor, bev: Tensor, status: Tensor) -> Tensor:
-        points = footprint(plans)  # (B, N, T, 5, 2)
-        samples = sample_bev(bev, points.flatten(2, 3), self.x_range_m, self.y_range_m)
-        under = F.gelu(self.under(samples.unflatten(2, points.shape[2:4]).flatten(-2)))
-        started = status.expand(-1, plans.shape[1], -1)  # comfort is a matter of the change from the present motion
-        moving = self.motion(torch.cat([motion(plans).flatten(-2), started], dim=-1))
-        return self.plan(plans, bev) + moving + self.track(under.flatten(-2))
 
 
 class RewardModel(SavedModule):
