@@ -26,7 +26,10 @@ from irlvla.scenes.targets import load_targets
 from irlvla.tokens import TokenDataset, TokenStore
 from irlvla.training import Optimization, discard_checkpoints, fit
 
-LEFT_OUT = {"without objects and map": ("bev", "meta")}  # kinds of tokens that are still looked at
+LEFT_OUT = {  # kinds of tokens that are still looked at, beside the BEV under a plan and the ego status
+    "without objects and map": ("bev", "meta"),
+    "without attention": (),
+}
 TRAINED = ("trajectory", "score")  # terms of the loss
 
 

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from irlvla.ablation import LEFT_OUT, imitation_data, train_without
+from irlvla.models.decoder import SOURCES
 from irlvla.models.policy import Policy
 from irlvla.params import Imitation
 from irlvla.tokens import TokenStore
@@ -33,10 +34,13 @@ def test_moved_starts_without_a_human_plan_are_no_imitation_data(runs):
     assert np.array_equal(data[3]["bev"], stored["bev"][0])
 
 
-def test_the_planner_learns_and_does_not_look_at_what_is_left_out(runs, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "seen"), [("without objects and map", {"bev", "meta"}), ("without attention", {"bev"})]
+)
+def test_the_planner_learns_and_does_not_look_at_what_is_left_out(runs, tmp_path, name, seen):
     section = yaml.safe_load((ROOT / "params.yaml").read_text())["imitation"]
     p = Imitation(**section | {"planner_epochs": 40, "planner_batch_size": 4})
-    policy = train_without(runs, LEFT_OUT["without objects and map"], p, tmp_path)
+    policy = train_without(runs, LEFT_OUT[name], p, tmp_path)
     history = np.genfromtxt(tmp_path / "planner.csv", delimiter=",", names=True)
     assert history["train_loss"][-1] < 0.7 * history["train_loss"][0]
     whole = Policy.load(runs / "imitation" / "policy.pt")
@@ -44,6 +48,6 @@ def test_the_planner_learns_and_does_not_look_at_what_is_left_out(runs, tmp_path
     tokens = TokenStore(runs / "imitation" / "tokens.npz").batch(["val0", "val1"])
     with torch.no_grad():
         plans, _ = policy.plan(tokens)
-        for kind, is_seen in {"objects": False, "map": False, "bev": True, "meta": True}.items():
+        for kind in SOURCES:
             others, _ = policy.plan(tokens | {kind: tokens[kind] + 1.0})
-            assert torch.equal(plans, others) != is_seen, kind
+            assert torch.equal(plans, others) != (kind in seen), kind
