@@ -20,6 +20,7 @@ from irlvla.agents import (
     pdm_closed_plan,
     policy_agent,
     regression_plans,
+    reranked_agent,
     vocabulary_agent,
 )
 from irlvla.closed_loop import Agent
@@ -52,8 +53,8 @@ VOCABULARY_SIZE = 256
 def driver(name: str, runs: Path, checks: bool, seed: int) -> Driver:
     """A driver by name, from what the stages wrote below `runs`.
 
-    constant_velocity, ego_status_mlp, regression_head, vocabulary_scorer, pdm_closed, or one of POLICIES: with explicit
-    checks if wanted. `seed` is that of the network on the ego status and of the vocabulary.
+    constant_velocity, ego_status_mlp, regression_head, vocabulary_scorer, reinforcement_reranked, pdm_closed, or one of
+    POLICIES: with explicit checks if wanted. `seed` is that of the network on the ego status and of the vocabulary.
     Raises FileNotFoundError if a stage's file is missing, ValueError for another name.
     """
     vlm, policy = runs / "semantic_reasoning" / "vlm", runs / POLICIES["imitation"]
@@ -66,9 +67,12 @@ def driver(name: str, runs: Path, checks: bool, seed: int) -> Driver:
     if name == "regression_head":
         head = runs / "imitation" / "regression.pt"
         return Driver(name, partial(make_regression_head, head, policy, vlm), file_version(head, *encoders))
+    reward_model, seeing = runs / "reward_world_model" / "reward_model.pt", reward_encoders(runs) / "policy.pt"
+    if name == "reinforcement_reranked":
+        own, judge = runs / POLICIES["reinforcement"], None if seeing == policy else seeing
+        version = file_version(own, reward_model, seeing, *encoders[1:])
+        return Driver(name, partial(make_reranked_policy, own, reward_model, judge, vlm), version)
     if name == "vocabulary_scorer":
-        reward_model = runs / "reward_world_model" / "reward_model.pt"
-        seeing = reward_encoders(runs) / "policy.pt"
         version = f"{file_version(reward_model, train, seeing, *encoders[1:])} {seed}"
         return Driver(name, partial(make_vocabulary_scorer, reward_model, train, seed, seeing, vlm), version)
     if name == "ego_status_mlp":
@@ -96,6 +100,17 @@ def make_regression_head(head_path: Path, policy_path: Path, command_model_folde
         return regression_plans(head, encode_scene(policy, command_model, scene, images))[0]
 
     return _seeing(agent, policy, command_model)
+
+
+@cache
+def make_reranked_policy(
+    policy_path: Path, reward_model_path: Path, seeing_path: Path | None, command_model_folder: Path
+) -> Agent:
+    """A policy whose candidates the reward model judges, on tokens of another policy's encoders if that is given."""
+    policy, command_model = _encoders(policy_path, command_model_folder)
+    seeing = Policy.load(seeing_path) if seeing_path else None
+    reward_model = RewardEnsemble.load(reward_model_path)
+    return _seeing(reranked_agent(policy, command_model, reward_model, seeing), policy, command_model)
 
 
 @cache

@@ -19,7 +19,7 @@ from pydantic import (
 Source = Literal["meta", "bev", "map", "objects"]
 DriverName = Literal[
     "constant_velocity", "ego_status_mlp", "regression_head", "vocabulary_scorer", "without_semantics", "imitation",
-    "rlvr", "reinforcement", "pdm_closed",
+    "rlvr", "reinforcement", "reinforcement_reranked", "pdm_closed",
 ]  # fmt: skip
 
 

@@ -43,7 +43,7 @@ AGENT_COLOURS = {
     "human": HUMAN_COLOUR, "IRL-VLA": PALETTE[3], "IRL-VLA-IL": PALETTE[4], "PDM-Closed": PALETTE[7],
     "constant velocity": PALETTE[9], "ego-status MLP": PALETTE[8], "vocabulary scorer 256": PALETTE[5],
     "vocabulary scorer": PALETTE[5], "regression head": PALETTE[0], "IL without semantics": PALETTE[6],
-    "RLVR": PALETTE[1],
+    "RLVR": PALETTE[1], "IRL-VLA reranked": "#7a3600",
 }  # fmt: skip
 PLAN_COLOURS = (PALETTE[1], PALETTE[0], PALETTE[6], PALETTE[9], PALETTE[5], PALETTE[8])
 

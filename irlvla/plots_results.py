@@ -26,12 +26,13 @@ SMALL = 6  # points; the smallest text of a figure
 SCENES_PER_ROW = 3
 VIEW_RATIO = 1.1  # width over height of a view from above
 LEAST_AHEAD_M = 25.0
-MARKERS = "osD^vPX*h"
+MARKERS = "osD^vPX*hp"
 # Names of the closed loop's drivers in figures and tables.
 DRIVERS = {
     "constant_velocity": "constant velocity", "ego_status_mlp": "ego-status MLP", "regression_head": "regression head",
     "vocabulary_scorer": "vocabulary scorer", "without_semantics": "IL without semantics", "imitation": "IRL-VLA-IL",
-    "rlvr": "RLVR", "reinforcement": "IRL-VLA", "pdm_closed": "PDM-Closed",
+    "rlvr": "RLVR", "reinforcement": "IRL-VLA", "reinforcement_reranked": "IRL-VLA reranked",
+    "pdm_closed": "PDM-Closed",
 }  # fmt: skip
 
 

@@ -99,6 +99,9 @@ def test_the_version_of_a_driver_changes_with_its_files_its_checks_and_its_seed(
     assert version("imitation") == version("imitation", seed=1) != version("imitation", checks=True)
     assert version("ego_status_mlp") != version("ego_status_mlp", seed=1)
     assert version("vocabulary_scorer") != version("vocabulary_scorer", seed=1)
+    reranked, reward_model = version("reinforcement_reranked"), runs / "reward_world_model" / "reward_model.pt"
+    RewardEnsemble(**RewardEnsemble.load(reward_model).arguments).save(reward_model)  # other weights
+    assert version("reinforcement_reranked") != reranked
     before = version("rlvr"), version("regression_head")
     tiny_policy.policy(seed=1, meta_channels=32).save(runs / POLICIES["rlvr"])
     assert version("rlvr") != before[0] and version("regression_head") == before[1]
