@@ -64,7 +64,7 @@ def test_every_seed_drives_all_routes_and_drivers_without_a_seed_drive_once():
 def test_the_matrix_runs_the_learning_stages_from_their_own_notebooks():
     stages = yaml.safe_load((ROOT / "notebooks" / "study" / "dvc.yaml").read_text())["stages"]
     ablations, driving = ("ablation", "ablation_main"), ("closed_loop_main", "closed_loop", "closed_loop_table")
-    tables = ("table", "hesitation", "reward_towns", "exploitation")
+    tables = ("table", "hesitation", "validation", "reward_towns", "exploitation")
     assert tuple(stages) == (*study.LEARNING, *ablations, *tables, *driving)
     assert stages["closed_loop_main"]["cmd"] == f"python -m irlvla.study run closed_loop {study.MAIN_SEED}"
     for name in (*study.LEARNING, "closed_loop"):
