@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from irlvla.breakdown import SHORT
 from irlvla.evaluation import clustered_interval
 from irlvla.scenes.split import Group
-from irlvla.study import REFERENCE, evaluated_groups, evaluation_folders
+from irlvla.study import REFERENCE, evaluated_groups, evaluation_folders, saved_plans
 from irlvla.tables import write_table
 
 SHORT_M, FREE_M = 5.0, 8.0
@@ -85,10 +85,9 @@ def main(arguments: list[str] | None = None) -> None:
     seeds = parser.parse_args(arguments).seeds
     parts = []
     for run, folder in enumerate(evaluation_folders(runs, seeds)):
-        with np.load(folder / "plans.npz") as arrays:
-            plans = dict(arrays)
-        tokens = plans.pop("tokens").tolist()
-        parts.append(hesitant_rows(pd.read_csv(folder / "scores.csv"), tokens, plans).assign(seed=run))
+        scores = pd.read_csv(folder / "scores.csv")
+        tokens = scores.loc[scores["stage"].notna(), "token"].unique().tolist()
+        parts.append(hesitant_rows(scores, tokens, saved_plans(folder, tokens)).assign(seed=run))
     rows, groups = pd.concat(parts), evaluated_groups(Path(evaluation["root"]), tokens)
     settings = groups, evaluation["bootstrap_samples"], evaluation["seed"]
     scenario = rows["token"].map(pd.read_csv(runs / "data" / "samples.csv").set_index("token")["scenario"])

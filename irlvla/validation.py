@@ -9,7 +9,7 @@ measure of how good an agent is in new ones; it says whether agents differ. It i
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import joblib
@@ -19,19 +19,20 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
+from irlvla.breakdown import SHORT
 from irlvla.epdms.scores import SUB_SCORES
 from irlvla.evaluation import clustered_interval
 from irlvla.frame_pairs import FramePairs
 from irlvla.models.reward_model import compose
 from irlvla.progress import progress
-from irlvla.reward_data import SHORT, Candidates, score_candidates
-from irlvla.study import REFERENCE, evaluation_folders
+from irlvla.reward_data import Candidates, score_candidates
+from irlvla.study import REFERENCE, evaluation_folders, saved_plans
 from irlvla.tables import write_table
 
 Plans = Mapping[str, NDArray[np.float64]]  # agent -> (n, T, 3)
 
 SPLIT = "val"
-MEANS = ["score", *SHORT.values(), "EC"]
+MEANS = ["score", *SHORT.values()]
 
 
 def single_scores(samples: pd.DataFrame, plans: Plans, contexts: Path, jobs: int) -> pd.DataFrame:
@@ -74,17 +75,6 @@ def single_table(rows: pd.DataFrame, log_name: pd.Series, samples: int, seed: in
         line = {"agent": agent, **some[MEANS].mean(), "difference": difference.mean(), "low": low, "high": high}
         lines.append(line | {"least": of_seeds.min(), "most": of_seeds.max()} | sizes)
     return pd.DataFrame(lines).set_index("agent")
-
-
-def saved_plans(folder: Path, tokens: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    """Plans of the scenes `tokens` by agent, as notebook 07 left them. Raises ValueError naming a scene without."""
-    with np.load(folder / "plans.npz") as arrays:
-        plans = dict(arrays)
-    row = {token: i for i, token in enumerate(plans.pop("tokens").tolist())}
-    if missing := [token for token in tokens if token not in row]:
-        raise ValueError(f"{folder / 'plans.npz'}: no plan for scene {missing[0]}; run 07_evaluation again")
-    rows = [row[token] for token in tokens]
-    return {agent: of_all[rows] for agent, of_all in plans.items()}
 
 
 def main(arguments: list[str] | None = None) -> None:
