@@ -2,6 +2,7 @@
 
 import base64
 import json
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -15,6 +16,7 @@ from irlvla.site.links import check
 from irlvla.site.markdown import markdown_to_html, mathml
 from irlvla.site.notebook import notebook_body
 
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
@@ -152,6 +154,7 @@ def test_formulas_become_mathml_and_nothing_of_latex_is_left(pages):
         (r"\mathcal N", "<mi>&#x1D4A9;</mi>"),
         (r"a \sim b", "<mo>&#x0223C;</mo>"),
         (r"\operatorname{softmax}(x)", "<mi>softmax</mi>"),
+        (r"\arg\max_q f(q)", "<mi>argmax</mi>"),
         (r"\begin{aligned} a &= b \end{aligned}", "text-align: right"),
         (r"a\!b", 'width="-0.167em"'),
     ],
@@ -169,6 +172,12 @@ def test_align_gives_lines_without_numbers():
 def test_a_formula_that_cannot_be_set_is_named_with_its_notebook(repository, tmp_path, latex):
     with pytest.raises(ValueError, match="09_odd.ipynb: formula"):
         body(repository, tmp_path, text=f"# Odd\n\n$${latex}$$")
+
+
+@pytest.mark.parametrize("made", CHAPTERS, ids=lambda made: made.name)
+def test_every_formula_of_the_stored_notebooks_can_be_set(made):
+    cells = nbformat.read(NOTEBOOKS / f"{made.name}.ipynb", 4).cells
+    assert all(markdown_to_html(cell.source) for cell in cells if cell.cell_type == "markdown")
 
 
 def test_a_failed_cell_is_refused(repository, tmp_path):

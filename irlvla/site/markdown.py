@@ -11,6 +11,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 BEFORE = (
     (r"\\(math[a-z]+)\s+([A-Za-z0-9])", r"\\\1{\2}"),  # \mathcal N: without braces the letter keeps its usual shape
+    (r"\\arg\\(max|min)", r"\\operatorname{arg\1}"),  # latex2mathml does not know \arg
     (r"\{align(ed)?\}", r"{align*}"),  # `align` alone would number its lines, which no notebook does
 )
 AFTER = (
