@@ -3,7 +3,7 @@
 A live agent is a function (scene, images (C, H, W, 3) uint8 in the order of its cameras) -> plan (T, 3) in the ego
 frame. All are deterministic: the diffusion starts at the noise-free anchors, takes noise-free steps, and the candidate
 with the highest score is driven. Imitation trains the score to find the candidate nearest to the human; reinforcement
-learning trains it on to find the one of the highest reward. A reranked policy asks the reward model as well.
+learning trains it on to find the one of the highest reward. Who asks the reward model as well: `reranking.py`.
 
     n scenes   K candidates   V modes of a vocabulary   S denoising steps
 """
@@ -33,7 +33,6 @@ Tokens = dict[str, Tensor]
 Agent = Callable[[Scene, NDArray[np.uint8]], Array]
 
 BATCH_SCENES = 32
-REWARD_TEMPERATURE = 1 / 80  # of `reranked_plans`, chosen on validation towns (docs/choices.md)
 COMMAND, VELOCITY = slice(0, 4), slice(4, 6)  # columns of `Scene.status`
 
 
@@ -58,31 +57,6 @@ def policy_plans(policy: Policy, cached: Tokens) -> NDArray[np.float32]:
     """(n, T, 3) what the policy drives."""
     plans, logits = policy_candidates(policy, cached)
     return best_plan(torch.from_numpy(plans), torch.from_numpy(logits)).numpy()
-
-
-@torch.no_grad()
-def reranked_plans(
-    policy: Policy,
-    reward_model: RewardEnsemble,
-    cached: Tokens,
-    judged: Tokens,
-    temperature: float = REWARD_TEMPERATURE,
-) -> NDArray[np.float32]:
-    """(n, T, 3) candidate of the highest score once the reward model has had its say.
-
-    Of all choices q among a scene's candidates, q ~ p exp(reward / temperature) has the highest mean reward minus
-    temperature times KL(q || p) from the policy's choice p (e.g. arXiv 2305.18290, equation 4). Its mode is driven.
-
-    Args:
-        cached, judged: tokens of the same scenes, as the policy and as the reward model read them.
-        temperature: reward that outweighs a factor e of probability; infinite: the policy's own choice.
-    """
-    chosen = []
-    for tokens, for_reward in zip(batches(cached), batches(judged), strict=True):
-        plans, logits = policy.plan(tokens)
-        rewards = reward_model.reward(for_reward, plans)
-        chosen.append(best_plan(plans, logits.log_softmax(dim=1) + rewards / temperature))
-    return torch.cat(chosen).numpy()
 
 
 @torch.no_grad()
@@ -150,19 +124,6 @@ def policy_agent(policy: Policy, command_model: CommandModel, checks: bool = Fal
     """IRL-VLA after imitation or after reinforcement learning, by the policy given; with explicit checks if wanted."""
     plans = checked_plans if checks else policy_plans
     return lambda scene, images: plans(policy, encode_scene(policy, command_model, scene, images))[0]
-
-
-def reranked_agent(
-    policy: Policy, command_model: CommandModel, reward_model: RewardEnsemble, seeing: Policy | None = None
-) -> Agent:
-    """`reranked_plans` live. `seeing` encodes for the reward model if it does not read the policy's own tokens."""
-
-    def agent(scene: Scene, images: NDArray[np.uint8]) -> Array:
-        cached = encode_scene(policy, command_model, scene, images)
-        judged = encode_scene(seeing, command_model, scene, images) if seeing else cached
-        return reranked_plans(policy, reward_model, cached, judged)[0]
-
-    return agent
 
 
 def vocabulary_agent(

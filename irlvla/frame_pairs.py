@@ -7,7 +7,7 @@ It is known where the frame before is among the scenes as well, which moved star
     n scenes   B of them   N plans   T plan poses
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,13 +22,25 @@ from irlvla.epdms.context import ScoringContext
 from irlvla.epdms.drive import simulate
 from irlvla.epdms.states import NUM_COLUMNS
 
+Array = NDArray[np.float64]
+
+
+def comfort_after(plans: Tensor, earlier: Tensor, ego_state: Array, earlier_ego_state: Array) -> Tensor:
+    """EC (N,) of plans (N, T, 3) after the plan `earlier` (T, 3) of half a second before, 1 or 0.
+
+    Plans in metres, each in its own frame; ego states (11,) as in ScoringContext, at either moment.
+    """
+    now = simulate(plans.detach().double().numpy(), ego_state)
+    then = simulate(earlier[None].detach().double().numpy(), earlier_ego_state)
+    return torch.from_numpy(extended_comfort(now, then)).to(plans.dtype)
+
 
 @dataclass(frozen=True)
 class FramePairs:
     """Which scenes follow which, by row."""
 
     previous: Tensor  # (n,) row of the scene half a second earlier, -1: not among them
-    ego_states: NDArray[np.float64]  # (n, 11) of ScoringContext; zeros where no pair needs them
+    ego_states: Array  # (n, 11) of ScoringContext; zeros where no pair needs them
 
     @classmethod
     def load(cls, samples: pd.DataFrame, tokens: Sequence[str], contexts: Path) -> "FramePairs":
@@ -47,6 +59,13 @@ class FramePairs:
             states[row] = ScoringContext.load(contexts / f"{tokens[row]}.npz").ego_state
         return cls(previous, states)
 
+    def in_order(self) -> Iterator[Tensor]:
+        """Rows of all scenes, in groups: those that follow nothing, those that follow on these, and so on."""
+        rows = torch.nonzero(self.previous < 0)[:, 0]
+        while len(rows):
+            yield rows
+            rows = torch.nonzero(torch.isin(self.previous, rows))[:, 0]
+
     def extended_comfort(self, scenes: Tensor, plans: Tensor, earlier: Tensor) -> Tensor:
         """EC (B, N) of plans (B, N, T, 3) in the scenes `scenes` (B,), 1 or 0; NaN where no scene precedes.
 
@@ -56,9 +75,7 @@ class FramePairs:
         result = plans.new_full(plans.shape[:2], torch.nan)
         for i, (row, before) in enumerate(zip(scenes.tolist(), self.previous[scenes].tolist(), strict=True)):
             if before >= 0:
-                now = simulate(plans[i].detach().double().numpy(), self.ego_states[row])
-                then = simulate(earlier[i, None].detach().double().numpy(), self.ego_states[before])
-                result[i] = torch.from_numpy(extended_comfort(now, then))
+                result[i] = comfort_after(plans[i], earlier[i], self.ego_states[row], self.ego_states[before])
         return result
 
     def of_driven(self, plans: Tensor) -> Tensor:

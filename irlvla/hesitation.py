@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from irlvla.breakdown import SHORT
 from irlvla.evaluation import clustered_interval
+from irlvla.saved_scenes import saved_plans
 from irlvla.scenes.split import Group
-from irlvla.study import REFERENCE, evaluated_groups, evaluation_folders, saved_plans
+from irlvla.study import REFERENCE, evaluated_groups, evaluation_folders
 from irlvla.tables import write_table
 
 SHORT_M, FREE_M = 5.0, 8.0

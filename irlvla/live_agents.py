@@ -20,7 +20,6 @@ from irlvla.agents import (
     pdm_closed_plan,
     policy_agent,
     regression_plans,
-    reranked_agent,
     vocabulary_agent,
 )
 from irlvla.closed_loop import Agent
@@ -32,6 +31,7 @@ from irlvla.models.pretrained_vlm import load_command_model
 from irlvla.models.regression import RegressionHead
 from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.models.semantic import CommandModel
+from irlvla.reranking import reranked_agent
 from irlvla.reward_encoders import reward_encoders
 from irlvla.scenes.scene import Scene
 from irlvla.scenes.targets import load_targets

@@ -28,20 +28,29 @@ class SavedScene:
     plans: dict[str, Array]  # agent -> (T, 3), ego frame
 
 
+def saved_plans(folder: Path, tokens: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Plans of the scenes `tokens` by agent, as notebook 07 left them. Raises ValueError naming a scene without."""
+    with np.load(folder / "plans.npz") as arrays:
+        plans = dict(arrays)
+    row = {token: i for i, token in enumerate(plans.pop("tokens").tolist())}
+    if missing := [token for token in tokens if token not in row]:
+        raise ValueError(f"{folder / 'plans.npz'}: no plan for scene {missing[0]}; run 07_evaluation again")
+    rows = [row[token] for token in tokens]
+    return {agent: of_all[rows] for agent, of_all in plans.items()}
+
+
 def load_saved_scenes(runs: Path, tokens: Sequence[str], agents: Sequence[str]) -> dict[str, SavedScene]:
     """Test scenes by token with the plans of those `agents` that were evaluated.
 
     Raises ValueError naming the token without targets or plans, FileNotFoundError naming a missing picture.
     """
     targets = load_targets(runs / "data" / "scenes" / "test.npz")
-    with np.load(runs / "evaluation" / "plans.npz") as arrays:
-        plans = {agent: arrays[agent] for agent in agents if agent in arrays}
-        planned = {token: row for row, token in enumerate(arrays["tokens"].tolist())}
+    plans = saved_plans(runs / "evaluation", tokens)
     rows = {token: row for row, token in enumerate(targets["tokens"].tolist())}
     found = {}
-    for token in tokens:
-        if token not in rows or token not in planned:
-            raise ValueError(f"scene {token}: not among the saved test scenes and plans of {runs}")
+    for i, token in enumerate(tokens):
+        if token not in rows:
+            raise ValueError(f"scene {token}: not among the saved test scenes of {runs}")
         row, path = rows[token], runs / "data" / "sensor_blobs" / targets["image_path"][rows[token], 0]
         image = cv2.imread(str(path))
         if image is None:
@@ -52,7 +61,7 @@ def load_saved_scenes(runs: Path, tokens: Sequence[str], agents: Sequence[str]) 
             intrinsics=fitted_intrinsics(targets["intrinsics"][row, 0], size, *image.shape[:2]),
             ego_from_camera=targets["ego_from_camera"][row, 0],
             context=ScoringContext.load(runs / "data" / "contexts" / f"{token}.npz"),
-            plans={agent: array[planned[token]] for agent, array in plans.items()},
+            plans={agent: plans[agent][i] for agent in agents if agent in plans},
         )
     return found
 

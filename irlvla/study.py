@@ -19,7 +19,6 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 import yaml
-from numpy.typing import NDArray
 
 from irlvla.bench2drive import evaluate, read_records
 from irlvla.breakdown import sub_score_table
@@ -104,17 +103,6 @@ def seed_table(
 def evaluation_folders(runs: Path, seeds: Sequence[int]) -> list[Path]:
     """Where notebook 07 wrote its results: of the main run, then of the given seeds."""
     return [runs / "evaluation", *(runs / "study" / f"seed{seed}" / "evaluation" for seed in seeds)]
-
-
-def saved_plans(folder: Path, tokens: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    """Plans of the scenes `tokens` by agent, as notebook 07 left them. Raises ValueError naming a scene without."""
-    with np.load(folder / "plans.npz") as arrays:
-        plans = dict(arrays)
-    row = {token: i for i, token in enumerate(plans.pop("tokens").tolist())}
-    if missing := [token for token in tokens if token not in row]:
-        raise ValueError(f"{folder / 'plans.npz'}: no plan for scene {missing[0]}; run 07_evaluation again")
-    rows = [row[token] for token in tokens]
-    return {agent: of_all[rows] for agent, of_all in plans.items()}
 
 
 def evaluated_groups(root: Path, tokens: Sequence[str], split: str = "test") -> tuple[Group, ...]:

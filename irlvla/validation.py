@@ -26,7 +26,8 @@ from irlvla.frame_pairs import FramePairs
 from irlvla.models.reward_model import compose
 from irlvla.progress import progress
 from irlvla.reward_data import Candidates, score_candidates
-from irlvla.study import REFERENCE, evaluation_folders, saved_plans
+from irlvla.saved_scenes import saved_plans
+from irlvla.study import REFERENCE, evaluation_folders
 from irlvla.tables import write_table
 
 Plans = Mapping[str, NDArray[np.float64]]  # agent -> (n, T, 3)

@@ -101,38 +101,6 @@ def reward_ensemble(policy: Policy) -> RewardEnsemble:
     return RewardEnsemble(members=1, **sizes, blocks=1).eval()
 
 
-def test_reranked_plan_maximises_reward_less_temperature_times_divergence_from_the_policys_choice():
-    policy = tiny_policy.policy()
-    model, temperature, rows = reward_ensemble(policy), 0.01, torch.arange(3)
-    with torch.no_grad():
-        tokens = policy.encode(tiny_policy.batch(3))
-        plans, logits = policy.plan(tokens)
-        rewards = model.reward(tokens, plans)
-    choice = logits.clone().requires_grad_()
-    optimizer = torch.optim.Adam([choice], 0.05)
-    for _ in range(1000):  # the optimum by gradient ascent, not by the formula
-        new, old = choice.log_softmax(dim=1), logits.log_softmax(dim=1)
-        objective = (new.exp() * (rewards - temperature * (new - old))).sum()
-        optimizer.zero_grad()
-        (-objective).backward()
-        optimizer.step()
-    driven = agents.reranked_plans(policy, model, tokens, tokens, temperature)
-    np.testing.assert_array_equal(driven, plans[rows, choice.argmax(dim=1)].numpy())
-
-
-def test_reranking_goes_from_the_policys_own_choice_to_the_highest_reward():
-    policy = tiny_policy.policy()
-    model, rows = reward_ensemble(policy), torch.arange(3)
-    with torch.no_grad():
-        tokens = policy.encode(tiny_policy.batch(3))
-        plans, _ = policy.plan(tokens)
-        rewards = model.reward(tokens, plans)
-    cold, hot = (agents.reranked_plans(policy, model, tokens, tokens, t) for t in (1e-9, float("inf")))
-    np.testing.assert_array_equal(cold, plans[rows, rewards.argmax(dim=1)].numpy())
-    np.testing.assert_array_equal(hot, agents.policy_plans(policy, tokens))
-    assert not np.array_equal(cold, hot)
-
-
 def test_vocabulary_scorer_drives_the_plan_with_the_highest_reward():
     policy = tiny_policy.policy()
     model = reward_ensemble(policy)

@@ -60,6 +60,12 @@ def test_without_a_previous_frame_extended_comfort_is_unknown(pairs):
     assert driven.isnan().tolist() == [True, True, False] and driven[2] == 0
 
 
+def test_scenes_come_in_the_order_in_which_they_follow_each_other(pairs):
+    assert [rows.tolist() for rows in pairs.in_order()] == [[0, 1], [2]]
+    chain = FramePairs(torch.tensor([2, -1, 1, -1]), pairs.ego_states)
+    assert [rows.tolist() for rows in chain.in_order()] == [[1, 3], [2], [0]]
+
+
 def test_a_table_without_previous_tokens_and_a_scene_that_it_lacks_are_errors(samples, tmp_path):
     with pytest.raises(ValueError, match="run 01_data again"):
         FramePairs.load(samples.drop(columns="previous"), ["a"], tmp_path)

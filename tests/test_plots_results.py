@@ -86,8 +86,8 @@ def test_scenes_come_from_what_the_stages_saved_and_a_missing_one_is_named(tmp_p
         ("status", "plan", "boxes", "polylines", "bev", "route", "light", "x_range_m"), [0.0]
     )  # not looked at
     np.savez(tmp_path / "data" / "scenes" / "test.npz", **{name: np.array(rows) for name, rows in columns.items()})
-    plans = np.arange(48.0).reshape(2, 8, 3)
-    np.savez(tmp_path / "evaluation" / "plans.npz", tokens=np.array(["u", "t"]), human=plans)
+    plans = np.arange(72.0).reshape(3, 8, 3)
+    np.savez(tmp_path / "evaluation" / "plans.npz", tokens=np.array(["u", "t", "w"]), human=plans)
     plt.imsave(tmp_path / "data" / "sensor_blobs" / "t.png", np.zeros((32, 88, 3), np.uint8))
     road().save(tmp_path / "data" / "contexts" / "t.npz")
     scene = load_saved_scenes(tmp_path, ["t"], AGENTS)["t"]
@@ -96,8 +96,10 @@ def test_scenes_come_from_what_the_stages_saved_and_a_missing_one_is_named(tmp_p
     np.testing.assert_allclose(scene.intrinsics[:2], intrinsics[:2] / 2)  # the picture is half as large as the camera's
     with pytest.raises(FileNotFoundError, match="scene u: picture .*u.png"):
         load_saved_scenes(tmp_path, ["u"], AGENTS)
-    with pytest.raises(ValueError, match="scene v: not among"):
+    with pytest.raises(ValueError, match="no plan for scene v"):
         load_saved_scenes(tmp_path, ["v"], AGENTS)
+    with pytest.raises(ValueError, match="scene w: not among"):
+        load_saved_scenes(tmp_path, ["w"], AGENTS)
 
 
 def test_vocabularies_of_several_sizes_are_one_curve():

@@ -7,7 +7,7 @@ import tiny_run
 from epdms_scenes import straight_plan
 
 from irlvla.reward_data import score_single_plans
-from irlvla.study import saved_plans
+from irlvla.saved_scenes import saved_plans
 from irlvla.validation import MEANS, single_scores, single_table
 
 PLANS = {"IRL-VLA-IL": 4.0, "IRL-VLA": 8.0}  # m/s, straight on

@@ -34,7 +34,7 @@ def scoring_context(scene: Scene) -> ScoringContext:
         route = find_route(scene.town_map, scene.ego_pose, scene.route_roadblock_ids)
     except ValueError as error:
         raise ValueError(f"scene {scene.token}: {error}") from error
-    history = _ego_states(scene)[: scene.now + 1]
+    history = ego_states(scene)[: scene.now + 1]
     tracks = _tracks(scene)
     context = ScoringContext(
         scene_type="synthetic" if scene.is_synthetic else "original",
@@ -53,7 +53,7 @@ def scoring_context(scene: Scene) -> ScoringContext:
     return replace(context, reference_poses=local_from_global(scene.ego_pose, reference))
 
 
-def _ego_states(scene: Scene) -> Array:
+def ego_states(scene: Scene) -> Array:
     """(F, 11) states of the log; steering, yaw rate and its derivative are not recorded and start at 0."""
     states = np.zeros((len(scene.ego_poses), NUM_COLUMNS))
     states[:, :7] = np.concatenate([scene.ego_poses, scene.ego_velocity_mps, scene.ego_acceleration_mps2], axis=1)
