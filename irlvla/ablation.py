@@ -10,20 +10,19 @@ the encoders stay those of the whole policy.
 import argparse
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import torch
 import yaml
 from torch import Tensor
 
 from irlvla import losses
 from irlvla.agents import policy_plans
 from irlvla.evaluation import available_groups, evaluate
+from irlvla.imitation import imitation_data, planner_beside
 from irlvla.models.policy import Policy
 from irlvla.params import Imitation
 from irlvla.scenes.navsim import Dataset
 from irlvla.scenes.targets import load_targets
-from irlvla.tokens import TokenDataset, TokenStore
+from irlvla.tokens import TokenStore
 from irlvla.training import Optimization, discard_checkpoints, fit
 
 LEFT_OUT = {  # kinds of tokens that are still looked at, beside the BEV under a plan and the ego status
@@ -40,24 +39,10 @@ def planner_loss(policy: Policy, tokens: dict[str, Tensor]) -> dict[str, Tensor]
     return losses.trajectory(plans, logits, policy.anchors, human, valid)
 
 
-def imitation_data(runs: Path, split: str) -> TokenDataset:
-    """Stored tokens and human plans of the scenes of a split that have one."""
-    targets = load_targets(runs / "data" / "scenes" / f"{split}.npz")
-    rows = np.flatnonzero(targets["has_plan"])
-    tokens = TokenStore(runs / "imitation" / "tokens.npz").batch(targets["tokens"][rows].tolist())
-    kinds = {kind: values.numpy() for kind, values in tokens.items()}
-    return TokenDataset(kinds, {name: targets[name][rows] for name in ("plan", "has_plan")})
-
-
 def train_without(runs: Path, sources: tuple[str, ...], p: Imitation, out: Path) -> Policy:
     """A planner that looks at these kinds of tokens only, trained below `out`; `runs/imitation` must be there."""
-    whole = Policy.load(runs / "imitation" / "policy.pt")
-    torch.manual_seed(p.seed)
-    policy = Policy(**whole.arguments | {"sources": sources})
+    policy = planner_beside(Policy.load(runs / "imitation" / "policy.pt"), sources, p.seed)
     train, val = (imitation_data(runs, split) for split in ("train", "val"))
-    policy.set_anchors(train.columns["plan"], p.seed)
-    policy.encoder.load_state_dict(whole.encoder.state_dict())
-    policy.encoder.requires_grad_(False)
     rival = Optimization(p.epochs + p.planner_epochs, p.planner_learning_rate, p.planner_batch_size, keep="best")
     weights = {name: p.weights[name] for name in TRAINED}
     fit(policy, planner_loss, weights, train, val, rival, out, "planner", p.seed)

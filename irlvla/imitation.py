@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from irlvla.losses import plan_distance
-from irlvla.models.policy import best_plan
+from irlvla.models.policy import Policy, best_plan
 from irlvla.scenes.dataset import SceneDataset, meta_for
 from irlvla.scenes.targets import load_targets
+from irlvla.tokens import TokenDataset, TokenStore
 
 
 def load_split(runs: Path, split: str, image_hw: tuple[int, int]) -> SceneDataset:
@@ -19,6 +21,29 @@ def load_split(runs: Path, split: str, image_hw: tuple[int, int]) -> SceneDatase
     with np.load(runs / "semantic_reasoning" / "meta_tokens.npz", allow_pickle=False) as cache:
         meta = meta_for(targets["tokens"].tolist(), dict(cache))
     return SceneDataset(targets, runs / "data" / "sensor_blobs", image_hw, meta)
+
+
+def imitation_data(runs: Path, split: str) -> TokenDataset:
+    """Stored tokens and human plans of the scenes of a split that have one."""
+    targets = load_targets(runs / "data" / "scenes" / f"{split}.npz")
+    rows = np.flatnonzero(targets["has_plan"])
+    tokens = TokenStore(runs / "imitation" / "tokens.npz").batch(targets["tokens"][rows].tolist())
+    kinds = {kind: values.numpy() for kind, values in tokens.items()}
+    return TokenDataset(kinds, {name: targets[name][rows] for name in ("plan", "has_plan")})
+
+
+def planner_beside(whole: Policy, sources: Sequence[str], seed: int) -> Policy:
+    """An untrained planner on the tokens of `whole`, of which it looks at these kinds only.
+
+    Encoders (frozen), anchors and normalisation are those of `whole`.
+    """
+    torch.manual_seed(seed)
+    policy = Policy(**whole.arguments | {"sources": sources})
+    policy.encoder.load_state_dict(whole.encoder.state_dict())
+    policy.encoder.requires_grad_(False)
+    policy.normalizer.load_state_dict(whole.normalizer.state_dict())
+    policy.anchors.copy_(whole.anchors)
+    return policy
 
 
 def plan_errors(plans: Tensor, logits: Tensor, human: Tensor) -> dict[str, float]:
