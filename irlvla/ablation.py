@@ -8,6 +8,7 @@ the encoders stay those of the whole policy.
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +23,7 @@ from irlvla.models.policy import Policy
 from irlvla.params import Imitation
 from irlvla.scenes.navsim import Dataset
 from irlvla.scenes.targets import load_targets
+from irlvla.side_by_side import side_by_side
 from irlvla.tokens import TokenStore
 from irlvla.training import Optimization, discard_checkpoints, fit
 
@@ -57,10 +59,12 @@ def ablate(runs: Path, out: Path, p: Imitation, root: Path, workers: int) -> pd.
     groups = available_groups(dataset.split.groups, prepared)
     tokens = [token for group in groups for token in group.tokens]
     cached = TokenStore(runs / "imitation" / "tokens.npz").batch(tokens)
-    plans = {}
-    for name, sources in LEFT_OUT.items():
-        driven = policy_plans(train_without(runs, sources, p, out / name.replace(" ", "_")), cached)
-        plans[f"IL {name}"] = dict(zip(tokens, driven, strict=True))
+    jobs = {
+        name: partial(train_without, runs, sources, p, out / name.replace(" ", "_"))
+        for name, sources in LEFT_OUT.items()
+    }
+    driven = {f"IL {name}": policy_plans(policy, cached) for name, policy in side_by_side(jobs).items()}
+    plans = {agent: dict(zip(tokens, some, strict=True)) for agent, some in driven.items()}
     scores = evaluate(dataset, runs / "data" / "contexts", groups, plans, workers)
     scores.to_csv(out / "scores.csv", index=False, float_format="%.6f")
     for name in LEFT_OUT:

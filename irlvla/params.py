@@ -94,14 +94,7 @@ class Imitation(Section):
     planner_learning_rate: PositiveFloat
     ablations: dict[str, list[Source]]  # planners to compare with: name, kinds of tokens that they look at
     workers: NonNegativeInt  # processes that load images
-    processes: PositiveInt  # that share a batch of the joint training; on a GPU there is one
     seed: NonNegativeInt
-
-    @model_validator(mode="after")
-    def _equal_shares(self) -> "Imitation":
-        if self.batch_size % self.processes:
-            raise ValueError(f"a batch of {self.batch_size} cannot be shared equally by {self.processes} processes")
-        return self
 
 
 class RewardData(Section):

@@ -22,7 +22,6 @@ def terminal() -> TextIO:
     return sys.stderr
 
 
-def progress(iterable: Iterable | None, desc: str, total: int | None = None, shown: bool = True) -> tqdm:
+def progress(iterable: Iterable | None, desc: str, total: int | None = None) -> tqdm:
     """`iterable` with a plain bar that shows rate and time left; `.set_postfix(loss=...)` adds figures."""
-    look = {"file": terminal(), "mininterval": 1.0, "dynamic_ncols": True, "disable": not shown}
-    return tqdm(iterable, desc=desc, total=total, **look)
+    return tqdm(iterable, desc=desc, total=total, file=terminal(), mininterval=1.0, dynamic_ncols=True)

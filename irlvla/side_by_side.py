@@ -1,0 +1,43 @@
+"""Independent pieces of work at the same time, each in a forked process with one thread.
+
+Networks of the mini size hardly get faster with a second thread, two of them side by side nearly twice as fast
+(docs/costs.md). A forked process has all that the notebook has, without a copy; only results travel back.
+"""
+
+import multiprocessing
+import pickle
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
+
+import joblib
+import torch
+
+Result = TypeVar("Result")
+
+_jobs: dict[str, Callable] = {}  # inherited by the forked processes: functions of a notebook cannot be sent
+
+
+def side_by_side(jobs: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
+    """What functions without arguments return, by name. They run in processes of their own, as many as there are cores.
+
+    What they change in memory is lost with their process, so a training returns its network, too. With a GPU, which is
+    not shared, with one core, or where forking is not safe, they run here, one after the other. Raises what a function
+    raises.
+    """
+    cores = min(joblib.cpu_count(), len(jobs))
+    if cores < 2 or torch.cuda.is_available() or sys.platform != "linux":
+        return {name: job() for name, job in jobs.items()}
+    _jobs.update(jobs)
+    try:
+        # OpenMP's threads do not survive a fork, so there is one thread only.
+        fork = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(cores, fork, torch.set_num_threads, (1,)) as pool:
+            return {name: pickle.loads(result) for name, result in zip(jobs, pool.map(_run, jobs), strict=True)}
+    finally:
+        _jobs.clear()
+
+
+def _run(name: str) -> bytes:
+    return pickle.dumps(_jobs[name]())  # bytes: tensors would be sent as shared memory of a process that ends
