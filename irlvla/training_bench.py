@@ -3,26 +3,31 @@
     python -m irlvla.training_bench runs [--params params.yaml]
 
 Data sets are those of a finished run; weights are random. Images are loaded by as many processes as the parameter file
-says; with 0 the loader shares the cores with the step.
+says; with 0 the loader shares the cores with the step. At last the planner alone, on stored tokens: one training with
+all threads against two side by side with one thread each.
 """
 
 import argparse
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
 import yaml
+from torch.utils.data import default_collate
 
 from irlvla import losses
-from irlvla.imitation import load_split
+from irlvla.ablation import planner_loss
+from irlvla.imitation import imitation_data, load_split
 from irlvla.model_size import arguments
 from irlvla.models.policy import Policy
 from irlvla.params import Data, Imitation
+from irlvla.side_by_side import side_by_side
 from irlvla.training import loaders
 
-STEPS = 10
+STEPS, PLANNER_STEPS = 10, 30
 
 
 class Stopwatch:
@@ -55,6 +60,19 @@ def step(policy: Policy, optimizer: torch.optim.Optimizer, batch: dict, weights:
         optimizer.step()
 
 
+def planner_rate(policy: Policy, batch: dict, imitation: Imitation) -> float:
+    """Optimisation steps a second of the planner on a batch of stored tokens, with this process's threads."""
+    optimizer = torch.optim.AdamW(policy.planner.parameters(), imitation.planner_learning_rate)
+    for step in range(PLANNER_STEPS + 1):
+        if step == 1:  # the first one warms up
+            start = time.perf_counter()
+        optimizer.zero_grad()
+        weights = {name: imitation.weights[name] for name in ("trajectory", "score")}
+        losses.weighted(planner_loss(policy, batch), weights).backward()
+        optimizer.step()
+    return PLANNER_STEPS / (time.perf_counter() - start)
+
+
 def main(arguments_given: list[str] | None = None) -> None:
     """Print seconds per sample and shares."""
     parser = argparse.ArgumentParser(prog="python -m irlvla.training_bench", description=__doc__.splitlines()[0])
@@ -78,6 +96,11 @@ def main(arguments_given: list[str] | None = None) -> None:
     print(f"{samples / total:.1f} samples a second, batches of {imitation.batch_size}, {imitation.workers} processes")
     for name, seconds in watch.seconds.items():
         print(f"{name:14s} {1e3 * seconds / samples:8.2f} ms a sample {100 * seconds / total:6.1f} %")
+    stored = imitation_data(options.runs, "val")
+    batch = default_collate([stored[row] for row in range(min(imitation.planner_batch_size, len(stored)))])
+    job = partial(planner_rate, policy, batch, imitation)
+    print(f"planner, {torch.get_num_threads()} thread(s): {job():.1f} steps a second")
+    print(f"planners, two side by side: {sum(side_by_side({'first': job, 'second': job}).values()):.1f} steps a second")
 
 
 if __name__ == "__main__":
