@@ -11,8 +11,6 @@ from straight_road import CAR, road_scene
 from irlvla import PLAN_POSES, agents
 from irlvla.epdms.build import scoring_context
 from irlvla.models import baselines, checks
-from irlvla.models.policy import Policy
-from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.models.semantic import CommandModel
 
 torch.set_num_threads(1)
@@ -95,15 +93,9 @@ def test_checks_drive_a_candidate_without_a_perceived_fault_where_there_is_one()
     assert torch.equal(chosen, free.argmax(dim=1).int())
 
 
-def reward_ensemble(policy: Policy) -> RewardEnsemble:
-    torch.manual_seed(0)
-    sizes = {name: policy.arguments[name] for name in ("channels", "heads", "feedforward", "x_range_m", "y_range_m")}
-    return RewardEnsemble(members=1, **sizes, blocks=1).eval()
-
-
 def test_vocabulary_scorer_drives_the_plan_with_the_highest_reward():
     policy = tiny_policy.policy()
-    model = reward_ensemble(policy)
+    model = tiny_policy.reward_ensemble(policy, members=1)
     with torch.no_grad():
         tokens = policy.encode(tiny_policy.batch(2))
         vocabulary = baselines.constant_velocity(status_rows(20))

@@ -13,8 +13,6 @@ from irlvla.agents import policy_plans
 from irlvla.epdms.build import ego_states
 from irlvla.epdms.scores import SUB_SCORES
 from irlvla.frame_pairs import FramePairs
-from irlvla.models.policy import Policy
-from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.reranking import RatedCandidates, rated_candidates, reranked_agent, reranked_plans
 from irlvla.scenes.scene import Scene
 
@@ -33,17 +31,11 @@ def rated(*preferences: float) -> RatedCandidates:
     return RatedCandidates(plans, logits, {name: torch.ones(1, len(preferences), 2) for name in SUB_SCORES})
 
 
-def reward_ensemble(policy: Policy) -> RewardEnsemble:
-    torch.manual_seed(0)
-    sizes = {name: policy.arguments[name] for name in ("channels", "heads", "feedforward", "x_range_m", "y_range_m")}
-    return RewardEnsemble(members=2, **sizes, blocks=1).eval()
-
-
 @pytest.fixture
 def rated_by_model():
     """Candidates of a small policy in three scenes, their rewards by a small ensemble, and what the policy drives."""
     policy = tiny_policy.policy()
-    model = reward_ensemble(policy)
+    model = tiny_policy.reward_ensemble(policy, members=2)
     with torch.no_grad():
         tokens = policy.encode(tiny_policy.batch(3))
         plans, _ = policy.plan(tokens)

@@ -5,6 +5,7 @@ import torch
 
 from irlvla import PLAN_POSES
 from irlvla.models.policy import Policy
+from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.scenes.targets import (
     BOX_COLUMNS,
     LIGHTS,
@@ -79,6 +80,13 @@ def policy(seed: int = 0, **changes) -> Policy:
     built = Policy(**arguments(**changes))
     built.set_anchors(human_plans(50), seed)
     return built
+
+
+def reward_ensemble(policy: Policy, members: int) -> RewardEnsemble:
+    """The smallest reward model on that policy's tokens."""
+    torch.manual_seed(0)
+    sizes = {name: policy.arguments[name] for name in ("channels", "heads", "feedforward", "x_range_m", "y_range_m")}
+    return RewardEnsemble(members=members, **sizes, blocks=1).eval()
 
 
 class Rows(torch.utils.data.Dataset):
