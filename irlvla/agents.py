@@ -9,6 +9,7 @@ learning trains it on to find the one of the highest reward. Who asks the reward
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from irlvla.models.semantic import CommandModel
 from irlvla.scenes.dataset import normalize_images
 from irlvla.scenes.scene import Scene
 from irlvla.scenes.targets import camera_inputs
+from irlvla.side_by_side import side_by_side
 from irlvla.world.rig import fitted_intrinsics
 
 Array = NDArray[np.float64]
@@ -88,15 +90,17 @@ def policy_chains(
     return torch.cat(results).numpy()
 
 
-@torch.no_grad()
 def vocabulary_plans(reward_model: RewardEnsemble, vocabulary: Array, cached: Tokens) -> NDArray[np.float32]:
     """(n, T, 3) plan of the vocabulary (V, T, 3) with the highest predicted reward, scene by scene."""
     plans = torch.as_tensor(vocabulary, dtype=torch.float32)
-    best = [
-        reward_model.reward(tokens, plans.expand(len(tokens["status"]), -1, -1, -1)).argmax(dim=1)
-        for tokens in batches(cached)
-    ]
-    return plans[torch.cat(best)].numpy()
+    jobs = {str(i): partial(_most_promising, reward_model, plans, some) for i, some in enumerate(batches(cached))}
+    return plans[torch.cat(list(side_by_side(jobs).values()))].numpy()
+
+
+@torch.no_grad()
+def _most_promising(reward_model: RewardEnsemble, plans: Tensor, tokens: Tokens) -> Tensor:
+    """(B,) rows of plans (V, T, 3)."""
+    return reward_model.reward(tokens, plans.expand(len(tokens["status"]), -1, -1, -1)).argmax(dim=1)
 
 
 def human_plan(context: ScoringContext) -> Array:

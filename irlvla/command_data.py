@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from irlvla.accelerator import on_accelerator
 from irlvla.meta_actions import label
 from irlvla.models.semantic import CommandModel
 from irlvla.progress import progress
+from irlvla.side_by_side import in_parts
 
 COMMAND, VELOCITY = slice(0, 4), slice(4, 6)  # columns of `Scene.status`
 
@@ -64,6 +66,10 @@ def log_prior(ids: NDArray[np.int64], n_classes: int) -> torch.Tensor:
 
 def answer_all(model: CommandModel, data: Dataset, batch_size: int, desc: str) -> dict[str, NDArray]:
     """The model's answers to n samples: speed (n,), path (n,) ids and meta tokens (n, L, D) float16."""
+    return in_parts(partial(_answer, model, batch_size, desc), data)
+
+
+def _answer(model: CommandModel, batch_size: int, desc: str, data: Dataset) -> dict[str, NDArray]:
     types = {"speed": np.int64, "path": np.int64, "meta": np.float16}
     parts: dict[str, list[NDArray]] = {name: [] for name in types}
     with on_accelerator(model) as device:

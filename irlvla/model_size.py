@@ -122,7 +122,7 @@ def part_table(policy: Policy, command_model: CommandModel, reward_model: Reward
 def optimisation_step(policy: Policy, weights: dict[str, float], batch: dict[str, Tensor]) -> float:
     """Seconds of one step of stage 1 on the batch: forward, losses, backward, AdamW."""
     policy.train()
-    optimizer = torch.optim.AdamW(policy.parameters(), 1e-4)
+    optimizer = torch.optim.AdamW(policy.parameters(), 1e-4, fused=True)
     start = time.perf_counter()
     tokens = policy.encode(batch)
     plans, logits = policy.predict(tokens)

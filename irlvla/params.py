@@ -27,6 +27,17 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class SharedTraining(Section):
+    batch_size: PositiveInt
+    processes: PositiveInt  # that share a batch, a core each; on a GPU there is one
+
+    @model_validator(mode="after")
+    def _equal_shares(self) -> "SharedTraining":
+        if self.batch_size % self.processes:
+            raise ValueError(f"batch_size {self.batch_size} cannot be shared equally by {self.processes} processes")
+        return self
+
+
 class Data(Section):
     root: str  # dataset in NAVSIM format, seen from the repository's root
     images: Literal["rendered", "recorded"]  # recorded: those of a real NAVSIM dataset
@@ -45,7 +56,7 @@ class Data(Section):
     seed: NonNegativeInt
 
 
-class SemanticReasoning(Section):
+class SemanticReasoning(SharedTraining):
     cameras: list[str] = Field(min_length=1)  # in the order of the instruction; images of 01_data
     image_size: list[int] = Field(min_length=2, max_length=2)  # height, width in pixels that the model reads
     pretrained: str | None  # image-text model of transformers, by name or folder; None: a small one, of these sizes:
@@ -56,14 +67,13 @@ class SemanticReasoning(Section):
     text_dim: PositiveInt  # also the width of the meta tokens
     text_layers: PositiveInt
     epochs: PositiveInt
-    batch_size: PositiveInt
     learning_rate: PositiveFloat
     weight_decay: NonNegativeFloat
     prior_weight: float = Field(ge=0, le=1)  # 0: plain cross-entropy, 1: balanced softmax
     seed: NonNegativeInt
 
 
-class Imitation(Section):
+class Imitation(SharedTraining):
     image_size: list[int] = Field(min_length=2, max_length=2)  # height, width in pixels
     backbone: str  # a timm model
     pretrained: bool  # start from timm's weights
@@ -87,7 +97,6 @@ class Imitation(Section):
     dropout: float = Field(ge=0, lt=1)  # in the planner
     weights: dict[str, float]  # of the loss terms
     epochs: PositiveInt  # of the whole policy
-    batch_size: PositiveInt
     learning_rate: PositiveFloat
     planner_epochs: PositiveInt  # of the planner alone, on tokens encoded once
     planner_batch_size: PositiveInt

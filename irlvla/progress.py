@@ -22,6 +22,7 @@ def terminal() -> TextIO:
     return sys.stderr
 
 
-def progress(iterable: Iterable | None, desc: str, total: int | None = None) -> tqdm:
+def progress(iterable: Iterable | None, desc: str, total: int | None = None, shown: bool = True) -> tqdm:
     """`iterable` with a plain bar that shows rate and time left; `.set_postfix(loss=...)` adds figures."""
-    return tqdm(iterable, desc=desc, total=total, file=terminal(), mininterval=1.0, dynamic_ncols=True)
+    look = {"file": terminal(), "mininterval": 1.0, "dynamic_ncols": True, "disable": not shown}
+    return tqdm(iterable, desc=desc, total=total, **look)

@@ -259,7 +259,7 @@ def train(
         raise ValueError("the planner must be in evaluation mode: planner.eval()")
     reference = copy.deepcopy(planner).requires_grad_(False)
     trained = ((planner, s.learning_rate), (critic, s.critic_learning_rate))
-    optimizer = torch.optim.Adam([{"params": module.parameters(), "lr": rate} for module, rate in trained])
+    optimizer = torch.optim.Adam([{"params": module.parameters(), "lr": rate} for module, rate in trained], fused=True)
     annealing = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=s.iterations)
     num_scenes = len(next(iter(cached.values())))
     for iteration in range(s.iterations):

@@ -9,10 +9,14 @@ import pickle
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import joblib
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, Subset
 
 Result = TypeVar("Result")
 
@@ -37,6 +41,13 @@ def side_by_side(jobs: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
             return {name: pickle.loads(result) for name, result in zip(jobs, pool.map(_run, jobs), strict=True)}
     finally:
         _jobs.clear()
+
+
+def in_parts(work: Callable[[Dataset], Mapping[str, NDArray]], dataset: Dataset) -> dict[str, NDArray]:
+    """What `work` makes of a data set, arrays with a row for each sample: as many parts of it side by side as cores."""
+    parts = np.array_split(np.arange(len(dataset)), min(joblib.cpu_count(), len(dataset)))
+    done = side_by_side({str(i): partial(work, Subset(dataset, rows.tolist())) for i, rows in enumerate(parts)})
+    return {name: np.concatenate([part[name] for part in done.values()]) for name in done["0"]}
 
 
 def _run(name: str) -> bytes:

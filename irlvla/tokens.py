@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,28 +14,33 @@ from torch.utils.data import DataLoader, Dataset
 from irlvla.accelerator import moved, on_accelerator
 from irlvla.models.policy import Policy
 from irlvla.progress import progress
+from irlvla.side_by_side import in_parts
 
 KINDS = ("meta", "bev", "map", "objects", "status")
 
 
-@torch.no_grad()
 def encode_dataset(policy: Policy, dataset: Dataset, batch_size: int = 16) -> dict[str, NDArray[np.float16]]:
     """Tokens (n, L, D) of each kind for the n samples in order. The policy must be in evaluation mode.
 
     Raises ValueError where a token is too large for float16.
     """
     assert not policy.training, "encode in evaluation mode: policy.eval()"
+    encoded = in_parts(partial(_encode, policy, batch_size), dataset)
+    for kind, rows in encoded.items():
+        if not np.isfinite(rows).all():
+            raise ValueError(f"{kind} tokens do not fit float16; the encoder has diverged")
+    return encoded
+
+
+@torch.no_grad()
+def _encode(policy: Policy, batch_size: int, dataset: Dataset) -> dict[str, NDArray[np.float16]]:
     parts: dict[str, list[NDArray[np.float16]]] = {kind: [] for kind in KINDS}
     with on_accelerator(policy) as device:
         for batch in progress(DataLoader(dataset, batch_size), "encode"):
             tokens = policy.encode(moved(batch, device))
             for kind in KINDS:
                 parts[kind].append(tokens[kind].cpu().numpy().astype(np.float16))
-    stacked = {kind: np.concatenate(rows) for kind, rows in parts.items()}
-    for kind, rows in stacked.items():
-        if not np.isfinite(rows).all():
-            raise ValueError(f"{kind} tokens do not fit float16; the encoder has diverged")
-    return stacked
+    return {kind: np.concatenate(rows) for kind, rows in parts.items()}
 
 
 def save_tokens(path: str | Path, scene_tokens: Sequence[str], tokens: Mapping[str, NDArray]) -> None:

@@ -1,7 +1,10 @@
 """Training with Lightning: seeds, terminal progress, loss history, checkpoints, and resuming after a kill.
 
-A stage gives a model, data loaders and a loss function (model, batch) -> dict of terms; `fit` does the rest. Randomness
+A stage gives a model, data sets and a loss function (model, batch) -> dict of terms; `fit` does the rest. Randomness
 depends on seed and step only, so a run that was killed and resumed ends with the same weights as one that was not.
+
+Networks of the mini size hardly get faster with a second thread. Two processes of one thread, each with half of every
+batch, do (Lightning's `ddp_fork`): gradients are averaged over them. With a GPU one process does it all.
 """
 
 import hashlib
@@ -43,11 +46,31 @@ class Optimization:
     weight_decay: float = 1.0e-4
     gradient_clip: float = 1.0
     keep: Literal["last", "best"] = "last"  # epoch whose weights are kept; best: least validation loss
+    processes: int = 1  # that share each batch, with one thread each; on a GPU there is one
     slow: tuple[str, ...] = ()  # name prefixes of parameters trained at half the rate (DiffVLA: the image encoder)
 
 
+def own_share(rows: list[int]) -> list[int]:
+    """Of rows dealt out to the processes that train together, those of this one."""
+    together = torch.distributed.is_initialized()
+    return rows[torch.distributed.get_rank() :: torch.distributed.get_world_size()] if together else rows
+
+
+class InOrder(Sampler[int]):
+    """This process's share of n rows."""
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(own_share(list(range(self.size))))
+
+    def __len__(self) -> int:
+        return len(own_share(list(range(self.size))))
+
+
 class EpochSampler(Sampler[int]):
-    """A permutation of n rows that depends on seed and epoch alone. Lightning calls `set_epoch`.
+    """This process's share of a permutation of n rows that depends on seed and epoch. Lightning calls `set_epoch`.
 
     Loading processes draw their first batches before that, so a resumed training says with which epoch it begins.
     """
@@ -59,20 +82,24 @@ class EpochSampler(Sampler[int]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
-        return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.size).tolist())
+        return iter(own_share(np.random.default_rng([self.seed, self.epoch]).permutation(self.size).tolist()))
 
     def __len__(self) -> int:
-        return self.size
+        return len(own_share(list(range(self.size))))
 
 
 def loaders(
-    train: Dataset, val: Dataset, batch_size: int, seed: int, workers: int = 0, epoch: int = 0
+    train: Dataset, val: Dataset, batch_size: int, seed: int, workers: int = 0, epoch: int = 0, processes: int = 1
 ) -> tuple[DataLoader, DataLoader]:
-    """Shuffled training batches (a last, smaller one is dropped if there are others) and ordered validation batches."""
+    """Shuffled training batches (a last, smaller one is dropped if there are others) and ordered validation batches.
+
+    Each of `processes` gets its share of both.
+    """
+    share = batch_size // processes
     shuffled = EpochSampler(len(train), seed, epoch)
     return (
-        DataLoader(train, batch_size, sampler=shuffled, drop_last=len(train) > batch_size, num_workers=workers),
-        DataLoader(val, batch_size, num_workers=workers),
+        DataLoader(train, share, sampler=shuffled, drop_last=len(train) > batch_size, num_workers=workers),
+        DataLoader(val, share, sampler=InOrder(len(val)), num_workers=workers),
     )
 
 
@@ -93,7 +120,7 @@ class Stage(lightning.LightningModule):
         chosen = {id(p) for p in slow}
         groups = [{"params": [p for _, p in named if id(p) not in chosen]}]
         groups += [{"params": slow, "lr": o.learning_rate / 2}] if slow else []
-        optimizer = torch.optim.AdamW(groups, lr=o.learning_rate, weight_decay=o.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=o.learning_rate, weight_decay=o.weight_decay, fused=True)
         total = int(self.trainer.estimated_stepping_batches)
         warmup = max(round(total * min(o.warmup_epochs / o.epochs, 1)), 1)
 
@@ -104,10 +131,13 @@ class Stage(lightning.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def on_fit_start(self) -> None:
+        if self.trainer.world_size > 1:
+            torch.set_num_threads(1)  # a forked process must not start OpenMP's threads again
+
     def on_train_batch_start(self, batch: Any, index: int) -> None:
-        torch.manual_seed(
-            self.seed * 1_000_003 + self.global_step
-        )  # per step: data loaders draw from it between epochs
+        # per step: data loaders draw from it between epochs
+        torch.manual_seed((self.seed * 1_000_003 + self.global_step) * self.trainer.world_size + self.global_rank)
 
     def on_validation_batch_start(self, batch: Any, index: int) -> None:
         torch.manual_seed(self.seed * 1_000_003 + index)  # the same validation noise in every epoch
@@ -117,7 +147,7 @@ class Stage(lightning.LightningModule):
         total = weighted(terms, self.weights)
         size = len(next(iter(batch.values())))
         logged = {f"{prefix}_{name}": value.detach() for name, value in {"loss": total, **terms}.items()}
-        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=size)
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=size, sync_dist=self.trainer.world_size > 1)
         return total
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
@@ -140,7 +170,8 @@ class History(Callback):
         self.rows = state["rows"]
 
     def on_train_start(self, trainer: lightning.Trainer, module: Stage) -> None:
-        self.bar = progress(None, self.name, total=trainer.num_training_batches * trainer.max_epochs)
+        total, shown = trainer.num_training_batches * trainer.max_epochs, trainer.is_global_zero
+        self.bar = progress(None, self.name, total=total, shown=shown)
         self.bar.update(trainer.global_step)
 
     def on_train_batch_end(
@@ -152,9 +183,10 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: Stage) -> None:
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.rows = [*self.rows, {"epoch": trainer.current_epoch, **dict(sorted(values.items()))}]
-        temporary = self.path.with_suffix(".partial")
-        pd.DataFrame(self.rows).to_csv(temporary, index=False, float_format="%.6g")
-        os.replace(temporary, self.path)
+        if trainer.is_global_zero:
+            temporary = self.path.with_suffix(".partial")
+            pd.DataFrame(self.rows).to_csv(temporary, index=False, float_format="%.6g")
+            os.replace(temporary, self.path)
 
     def on_train_end(self, trainer: lightning.Trainer, module: Stage) -> None:
         self.bar.close()
@@ -197,6 +229,8 @@ def fit(
 ) -> pd.DataFrame:
     """Train the model in place and return its history, a row per epoch with columns `{train,val}_{loss,term}`.
 
+    If several processes share a batch, its loss is the mean of the parts' losses, and batch normalisation sees parts.
+
     Writes `folder/<name>.csv` and a checkpoint per epoch, `folder/checkpoints/<name>-<key>.ckpt`. A checkpoint of the
     same training (see `training_key`) is resumed; the caller discards it once the result is saved.
     """
@@ -207,13 +241,16 @@ def fit(
     last = ModelCheckpoint(filename=f"{name}-{key}", **shared)
     best = ModelCheckpoint(filename=f"{name}-{key}-best", monitor="val_loss", save_weights_only=True, **shared)
     history = History(folder / f"{name}.csv", name)
+    processes = 1 if torch.cuda.is_available() else optimization.processes
     lightning.seed_everything(seed, verbose=False)
     model.train()  # Lightning leaves a model that was in evaluation mode there, with its batch norms fixed
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*num_workers.*|.*LeafSpec.*|.*checkpoint directory.*")
         trainer = lightning.Trainer(
             accelerator=accelerator,
-            devices=1,
+            devices=processes,
+            strategy="ddp_fork_find_unused_parameters_true" if processes > 1 else "auto",
+            use_distributed_sampler=False,
             max_epochs=optimization.epochs,
             deterministic="warn",  # CUDA has no deterministic backward pass of grid_sample
             gradient_clip_val=optimization.gradient_clip,
@@ -227,10 +264,11 @@ def fit(
         path = folder / "checkpoints" / f"{name}-{key}.ckpt"
         resumed = path if path.exists() else None
         epoch = torch.load(path, map_location="cpu", weights_only=True)["epoch"] + 1 if resumed else 0
-        data = loaders(train, val, optimization.batch_size, seed, workers, epoch)
+        data = loaders(train, val, optimization.batch_size, seed, workers, epoch, processes)
         trainer.fit(stage, *data, ckpt_path=resumed, weights_only=True)
     if optimization.keep == "best":
-        weights_of = torch.load(best.best_model_path, map_location=stage.device, weights_only=True)["state_dict"]
+        kept = folder / "checkpoints" / f"{name}-{key}-best.ckpt"
+        weights_of = torch.load(kept, map_location=stage.device, weights_only=True)["state_dict"]
         stage.load_state_dict(weights_of)
     model.eval()
-    return pd.DataFrame(history.rows)
+    return pd.read_csv(history.path)

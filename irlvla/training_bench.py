@@ -62,7 +62,7 @@ def step(policy: Policy, optimizer: torch.optim.Optimizer, batch: dict, weights:
 
 def planner_rate(policy: Policy, batch: dict, imitation: Imitation) -> float:
     """Optimisation steps a second of the planner on a batch of stored tokens, with this process's threads."""
-    optimizer = torch.optim.AdamW(policy.planner.parameters(), imitation.planner_learning_rate)
+    optimizer = torch.optim.AdamW(policy.planner.parameters(), imitation.planner_learning_rate, fused=True)
     for step in range(PLANNER_STEPS + 1):
         if step == 1:  # the first one warms up
             start = time.perf_counter()
@@ -84,7 +84,7 @@ def main(arguments_given: list[str] | None = None) -> None:
     dataset = load_split(options.runs, "train", tuple(imitation.image_size))
     policy = Policy(**arguments(Policy, imitation, data), meta_channels=dataset.columns["meta"].shape[-1])
     policy.set_anchors(dataset.columns["plan"][dataset.columns["has_plan"]], imitation.seed)
-    optimizer = torch.optim.AdamW(policy.parameters(), imitation.learning_rate)
+    optimizer = torch.optim.AdamW(policy.parameters(), imitation.learning_rate, fused=True)
     batches = iter(loaders(dataset, dataset, imitation.batch_size, imitation.seed, imitation.workers)[0])
     step(policy, optimizer, next(batches), imitation.weights, Stopwatch())  # to warm up
     watch = Stopwatch()

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import tiny_policy
 import torch
+from torch import nn
 
 from irlvla import losses
 from irlvla.models.policy import Policy
@@ -20,9 +21,11 @@ def imitation(policy: Policy, batch: dict[str, torch.Tensor]) -> dict[str, torch
     return losses.trajectory(plans, logits, policy.anchors, human, has_plan)
 
 
-def train(policy: Policy, folder, loss=imitation, epochs: int = 4, keep: str = "last", **changes) -> pd.DataFrame:
+def train(
+    policy: Policy, folder, loss=imitation, epochs: int = 4, keep: str = "last", processes: int = 1, **changes
+) -> pd.DataFrame:
     rows = tiny_policy.Rows(tiny_policy.batch(6))
-    optimization = Optimization(epochs=epochs, learning_rate=2e-3, batch_size=2, keep=keep, slow=("encoder.backbone",))
+    optimization = Optimization(epochs, 2e-3, batch_size=2, keep=keep, processes=processes, slow=("encoder.backbone",))
     return fit(policy, loss, WEIGHTS, rows, rows, optimization, folder, "joint", seed=0, accelerator="cpu", **changes)
 
 
@@ -61,8 +64,10 @@ def test_perception_losses_fall_on_one_batch():
     assert all(totals[-1][name] < totals[0][name] for name in totals[0])
 
 
-@pytest.mark.parametrize(("keep", "workers"), [("last", 0), ("best", 0), ("last", 1)])
-def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path, keep, workers):
+@pytest.mark.parametrize(
+    ("keep", "workers", "processes"), [("last", 0, 1), ("best", 0, 1), ("last", 1, 1), ("last", 0, 2), ("best", 0, 2)]
+)
+def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path, keep, workers, processes):
     calls = {"left": 1000}
 
     def until_killed(policy, batch):
@@ -72,10 +77,10 @@ def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_pa
         return imitation(policy, batch)
 
     uninterrupted = tiny_policy.policy()
-    settings = {"keep": keep, "workers": workers}
+    settings = {"keep": keep, "workers": workers, "processes": processes}
     expected = train(uninterrupted, tmp_path / "whole", until_killed, **settings)
-    calls["left"] = 13  # 3 training and 3 validation steps an epoch: the kill comes in the third epoch
-    with pytest.raises(InterruptedError):
+    calls["left"] = 13  # each process takes 3 training and 3 validation steps an epoch: killed in the third
+    with pytest.raises(Exception, match="killed"):
         train(tiny_policy.policy(), tmp_path / "cut", until_killed, **settings)
     calls["left"] = 12  # two of four epochs are left
     resumed = tiny_policy.policy()
@@ -83,6 +88,23 @@ def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_pa
     assert same_weights(resumed, uninterrupted)
     pd.testing.assert_frame_equal(history, expected)
     assert (tmp_path / "cut" / "joint.csv").read_bytes() == (tmp_path / "whole" / "joint.csv").read_bytes()
+
+
+def test_processes_that_share_batches_follow_the_gradient_of_the_whole_batch(tmp_path):
+    rows = tiny_policy.Rows({"inputs": torch.randn(12, 3), "plan": torch.randn(12, 1)})
+
+    def loss(model, batch):
+        return {"error": (model(batch["inputs"]) - batch["plan"]).square().mean()}
+
+    ended = []
+    for processes in (1, 2):
+        torch.manual_seed(0)
+        model, optimization = nn.Linear(3, 1), Optimization(3, 0.1, batch_size=4, processes=processes)
+        folder = tmp_path / str(processes)
+        history = fit(model, loss, {"error": 1.0}, rows, rows, optimization, folder, "line", 0, accelerator="cpu")
+        ended.append((model.weight, history["val_loss"]))
+    torch.testing.assert_close(ended[1][0], ended[0][0])
+    pd.testing.assert_series_equal(ended[1][1], ended[0][1], rtol=1e-4)
 
 
 def test_a_checkpoint_serves_the_same_training_only(tmp_path):
