@@ -23,15 +23,19 @@ Result = TypeVar("Result")
 _jobs: dict[str, Callable] = {}  # inherited by the forked processes: functions of a notebook cannot be sent
 
 
+def can_fork() -> bool:
+    """Whether work is split among forked processes: not with a GPU, which they cannot share, nor off Linux."""
+    return sys.platform == "linux" and not torch.cuda.is_available()
+
+
 def side_by_side(jobs: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
     """What functions without arguments return, by name. They run in processes of their own, as many as there are cores.
 
-    What they change in memory is lost with their process, so a training returns its network, too. With a GPU, which is
-    not shared, with one core, or where forking is not safe, they run here, one after the other. Raises what a function
-    raises.
+    What they change in memory is lost with their process, so a training returns its network, too. With one core, or
+    where nothing is forked, they run here, one after the other. Raises what a function raises.
     """
     cores = min(joblib.cpu_count(), len(jobs))
-    if cores < 2 or torch.cuda.is_available() or sys.platform != "linux":
+    if cores < 2 or not can_fork():
         return {name: job() for name, job in jobs.items()}
     _jobs.update(jobs)
     try:

@@ -4,7 +4,8 @@ A stage gives a model, data sets and a loss function (model, batch) -> dict of t
 depends on seed and step only, so a run that was killed and resumed ends with the same weights as one that was not.
 
 Networks of the mini size hardly get faster with a second thread. Two processes of one thread, each with half of every
-batch, do (Lightning's `ddp_fork`): gradients are averaged over them. With a GPU one process does it all.
+batch, do (Lightning's `ddp_fork`): gradients are averaged over them. Where processes are
+not forked (`side_by_side.py`) one does it all.
 """
 
 import hashlib
@@ -29,6 +30,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from irlvla.losses import weighted
 from irlvla.progress import progress
+from irlvla.side_by_side import can_fork
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints are no progress
 
@@ -241,7 +243,7 @@ def fit(
     last = ModelCheckpoint(filename=f"{name}-{key}", **shared)
     best = ModelCheckpoint(filename=f"{name}-{key}-best", monitor="val_loss", save_weights_only=True, **shared)
     history = History(folder / f"{name}.csv", name)
-    processes = 1 if torch.cuda.is_available() else optimization.processes
+    processes = optimization.processes if can_fork() else 1
     lightning.seed_everything(seed, verbose=False)
     model.train()  # Lightning leaves a model that was in evaluation mode there, with its batch norms fixed
     with warnings.catch_warnings():
