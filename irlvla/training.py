@@ -4,8 +4,8 @@ A stage gives a model, data sets and a loss function (model, batch) -> dict of t
 depends on seed and step only, so a run that was killed and resumed ends with the same weights as one that was not.
 
 Networks of the mini size hardly get faster with a second thread. Two processes of one thread, each with half of every
-batch, do (Lightning's `ddp_fork`): gradients are averaged over them. Where processes are
-not forked (`side_by_side.py`) one does it all.
+batch, do (Lightning's `ddp_fork`): gradients are averaged over them. Where processes are not forked
+(`side_by_side.py`), one does it all.
 """
 
 import hashlib
