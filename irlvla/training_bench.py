@@ -19,7 +19,7 @@ import yaml
 from torch.utils.data import default_collate
 
 from irlvla import losses
-from irlvla.ablation import planner_loss
+from irlvla.ablation import TRAINED, planner_loss
 from irlvla.imitation import imitation_data, load_split
 from irlvla.model_size import arguments
 from irlvla.models.policy import Policy
@@ -63,11 +63,11 @@ def step(policy: Policy, optimizer: torch.optim.Optimizer, batch: dict, weights:
 def planner_rate(policy: Policy, batch: dict, imitation: Imitation) -> float:
     """Optimisation steps a second of the planner on a batch of stored tokens, with this process's threads."""
     optimizer = torch.optim.AdamW(policy.planner.parameters(), imitation.planner_learning_rate, fused=True)
+    weights = {name: imitation.weights[name] for name in TRAINED}
     for step in range(PLANNER_STEPS + 1):
         if step == 1:  # the first one warms up
             start = time.perf_counter()
         optimizer.zero_grad()
-        weights = {name: imitation.weights[name] for name in ("trajectory", "score")}
         losses.weighted(planner_loss(policy, batch), weights).backward()
         optimizer.step()
     return PLANNER_STEPS / (time.perf_counter() - start)
@@ -93,7 +93,7 @@ def main(arguments_given: list[str] | None = None) -> None:
             batch = next(batches)
         step(policy, optimizer, batch, imitation.weights, watch)
     total, samples = sum(watch.seconds.values()), STEPS * imitation.batch_size
-    print(f"{samples / total:.1f} samples a second, batches of {imitation.batch_size}, {imitation.workers} processes")
+    print(f"{samples / total:.1f} samples a second, batches of {imitation.batch_size}, {imitation.workers} loaders")
     for name, seconds in watch.seconds.items():
         print(f"{name:14s} {1e3 * seconds / samples:8.2f} ms a sample {100 * seconds / total:6.1f} %")
     stored = imitation_data(options.runs, "val")
