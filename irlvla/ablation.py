@@ -13,12 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
-from torch import Tensor
 
-from irlvla import losses
 from irlvla.agents import policy_plans
 from irlvla.evaluation import available_groups, evaluate
-from irlvla.imitation import imitation_data, planner_beside
+from irlvla.imitation import imitation_data, planner_beside, planner_loss
 from irlvla.models.policy import Policy
 from irlvla.params import Imitation
 from irlvla.scenes.navsim import Dataset
@@ -32,13 +30,6 @@ LEFT_OUT = {  # kinds of tokens that are still looked at, beside the BEV under a
     "without attention": (),
 }
 TRAINED = ("trajectory", "score")  # terms of the loss
-
-
-def planner_loss(policy: Policy, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Trajectory and score terms of a batch of stored tokens, with both denoising steps, as in notebook 03."""
-    plans, logits = policy.predict(tokens)
-    human, valid = tokens["plan"].repeat(2, 1, 1), tokens["has_plan"].repeat(2)
-    return losses.trajectory(plans, logits, policy.anchors, human, valid)
 
 
 def train_without(runs: Path, sources: tuple[str, ...], p: Imitation, out: Path) -> Policy:

@@ -93,7 +93,7 @@ def policy_chains(
 def vocabulary_plans(reward_model: RewardEnsemble, vocabulary: Array, cached: Tokens) -> NDArray[np.float32]:
     """(n, T, 3) plan of the vocabulary (V, T, 3) with the highest predicted reward, scene by scene."""
     plans = torch.as_tensor(vocabulary, dtype=torch.float32)
-    jobs = {str(i): partial(_most_promising, reward_model, plans, some) for i, some in enumerate(batches(cached))}
+    jobs = {i: partial(_most_promising, reward_model, plans, some) for i, some in enumerate(batches(cached))}
     return plans[torch.cat(list(side_by_side(jobs).values()))].numpy()
 
 

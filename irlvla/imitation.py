@@ -1,4 +1,4 @@
-"""Stage 1: samples of a run as data sets, and how far the policy is from the human driver."""
+"""Stage 1: samples of a run as data sets, the planner's loss, and how far the policy is from the human driver."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from irlvla.losses import plan_distance
+from irlvla import losses
 from irlvla.models.policy import Policy, best_plan
 from irlvla.scenes.dataset import SceneDataset, meta_for
 from irlvla.scenes.targets import load_targets
@@ -46,15 +46,26 @@ def planner_beside(whole: Policy, sources: Sequence[str], seed: int) -> Policy:
     return policy
 
 
+def planner_loss(policy: Policy, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Trajectory and score terms after both denoising steps of `predict`; moved starts, without a plan, count nothing.
+
+    Args:
+        batch: tokens, the human plans `plan` (B, T, 3) and `has_plan` (B,).
+    """
+    plans, logits = policy.predict(batch)
+    human, valid = batch["plan"].repeat(2, 1, 1), batch["has_plan"].repeat(2)
+    return losses.trajectory(plans, logits, policy.anchors, human, valid)
+
+
 def plan_errors(plans: Tensor, logits: Tensor, human: Tensor) -> dict[str, float]:
     """Displacement [m] of K plans (n, K, T, 3) with logits (n, K) from the human plans (n, T, 3).
 
     ade, fde: mean and final displacement of the plan with the highest score; min_ade: of the best of all K plans.
     """
     chosen = best_plan(plans, logits)
-    every = plan_distance(plans, human[:, None])
+    every = losses.plan_distance(plans, human[:, None])
     return {
-        "ade_m": plan_distance(chosen, human).mean().item(),
+        "ade_m": losses.plan_distance(chosen, human).mean().item(),
         "fde_m": (chosen[:, -1, :2] - human[:, -1, :2]).norm(dim=-1).mean().item(),
         "min_ade_m": every.min(dim=1).values.mean().item(),
         "best_chosen": (every.argmin(dim=1) == logits.argmax(dim=1)).float().mean().item(),

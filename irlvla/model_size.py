@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from irlvla import HISTORY_FRAMES, PLAN_POSES, losses, params
 from irlvla.accelerator import moved
+from irlvla.imitation import planner_loss
 from irlvla.models.policy import Policy
 from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.models.semantic import CommandModel
@@ -125,10 +126,7 @@ def optimisation_step(policy: Policy, weights: dict[str, float], batch: dict[str
     optimizer = torch.optim.AdamW(policy.parameters(), 1e-4, fused=True)
     start = time.perf_counter()
     tokens = policy.encode(batch)
-    plans, logits = policy.predict(tokens)
-    human, valid = batch["plan"].repeat(2, 1, 1), batch["has_plan"].repeat(2)
-    terms = losses.trajectory(plans, logits, policy.anchors, human, valid)
-    terms |= losses.perception(policy.read(tokens), batch)
+    terms = planner_loss(policy, batch | tokens) | losses.perception(policy.read(tokens), batch)
     losses.weighted(terms, weights).backward()
     optimizer.step()
     terms["trajectory"].item()  # waits for a GPU

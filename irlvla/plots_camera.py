@@ -68,7 +68,7 @@ def draw_contact_sheet(images: Sequence[tuple[str, NDArray[np.uint8]]], columns:
     height, width = images[0][1].shape[:2]
     rows = -(-len(images) // columns)
     row_in = PAGE_IN / columns * height / width + 0.16
-    figure, axes = plt.subplots(rows, columns, figsize=(PAGE_IN, rows * row_in), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(PAGE_IN, rows * row_in), squeeze=False, layout="none")
     for ax in axes.flat:
         ax.axis("off")
         ax.set_anchor("N")

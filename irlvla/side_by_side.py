@@ -7,7 +7,7 @@ Networks of the mini size hardly get faster with a second thread, two of them si
 import multiprocessing
 import pickle
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, Subset
 
-Result = TypeVar("Result")
+Name, Result = TypeVar("Name", bound=Hashable), TypeVar("Result")
 
-_jobs: dict[str, Callable] = {}  # inherited by the forked processes: functions of a notebook cannot be sent
+_jobs: dict[Hashable, Callable] = {}  # inherited by the forked processes: functions of a notebook cannot be sent
 
 
 def can_fork() -> bool:
@@ -28,7 +28,7 @@ def can_fork() -> bool:
     return sys.platform == "linux" and not torch.cuda.is_available()
 
 
-def side_by_side(jobs: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
+def side_by_side(jobs: Mapping[Name, Callable[[], Result]]) -> dict[Name, Result]:
     """What functions without arguments return, by name. They run in processes of their own, as many as there are cores.
 
     What they change in memory is lost with their process, so a training returns its network, too. With one core, or
@@ -50,9 +50,9 @@ def side_by_side(jobs: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
 def in_parts(work: Callable[[Dataset], Mapping[str, NDArray]], dataset: Dataset) -> dict[str, NDArray]:
     """What `work` makes of a data set, arrays with a row for each sample: as many parts of it side by side as cores."""
     parts = np.array_split(np.arange(len(dataset)), min(joblib.cpu_count(), len(dataset)))
-    done = side_by_side({str(i): partial(work, Subset(dataset, rows.tolist())) for i, rows in enumerate(parts)})
-    return {name: np.concatenate([part[name] for part in done.values()]) for name in done["0"]}
+    done = side_by_side({i: partial(work, Subset(dataset, rows.tolist())) for i, rows in enumerate(parts)})
+    return {name: np.concatenate([part[name] for part in done.values()]) for name in done[0]}
 
 
-def _run(name: str) -> bytes:
+def _run(name: Hashable) -> bytes:
     return pickle.dumps(_jobs[name]())  # bytes: tensors would be sent as shared memory of a process that ends

@@ -15,7 +15,7 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -52,7 +52,7 @@ class Optimization:
     slow: tuple[str, ...] = ()  # name prefixes of parameters trained at half the rate (DiffVLA: the image encoder)
 
 
-def own_share(rows: list[int]) -> list[int]:
+def own_share(rows: Sequence[int]) -> Sequence[int]:
     """Of rows dealt out to the processes that train together, those of this one."""
     together = torch.distributed.is_initialized()
     return rows[torch.distributed.get_rank() :: torch.distributed.get_world_size()] if together else rows
@@ -65,10 +65,10 @@ class InOrder(Sampler[int]):
         self.size = size
 
     def __iter__(self) -> Iterator[int]:
-        return iter(own_share(list(range(self.size))))
+        return iter(own_share(range(self.size)))
 
     def __len__(self) -> int:
-        return len(own_share(list(range(self.size))))
+        return len(own_share(range(self.size)))
 
 
 class EpochSampler(Sampler[int]):
@@ -87,7 +87,7 @@ class EpochSampler(Sampler[int]):
         return iter(own_share(np.random.default_rng([self.seed, self.epoch]).permutation(self.size).tolist()))
 
     def __len__(self) -> int:
-        return len(own_share(list(range(self.size))))
+        return len(own_share(range(self.size)))
 
 
 def loaders(

@@ -19,8 +19,8 @@ import yaml
 from torch.utils.data import default_collate
 
 from irlvla import losses
-from irlvla.ablation import TRAINED, planner_loss
-from irlvla.imitation import imitation_data, load_split
+from irlvla.ablation import TRAINED
+from irlvla.imitation import imitation_data, load_split, planner_loss
 from irlvla.model_size import arguments
 from irlvla.models.policy import Policy
 from irlvla.params import Data, Imitation

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from irlvla import losses
+from irlvla.imitation import planner_loss
 from irlvla.models.policy import Policy
 from irlvla.training import EpochSampler, Optimization, discard_checkpoints, fit, training_key
 
@@ -16,9 +17,7 @@ WEIGHTS = {"trajectory": 1.0, "score": 0.1}
 
 
 def imitation(policy: Policy, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    plans, logits = policy.predict(policy.encode(batch))
-    human, has_plan = batch["plan"].repeat(2, 1, 1), batch["has_plan"].repeat(2)
-    return losses.trajectory(plans, logits, policy.anchors, human, has_plan)
+    return planner_loss(policy, batch | policy.encode(batch))
 
 
 def train(
