@@ -150,23 +150,25 @@ def driving_table(scores: pd.DataFrame, samples: int, seed: int) -> pd.DataFrame
     """A row per driver and ability, first over `all` of them: driving score [%] and success rate.
 
     Both are means over seeds and routes, with a bootstrap interval over routes; `driving_score_std` is the spread of
-    the seeds' means. `difference` is the driving score minus the imitation policy's on the same routes.
+    the seeds' means. `difference` is the driving score minus the imitation policy's on the same routes, and
+    `success_difference` that of the success rate.
 
     Args:
         scores: a row per driver, seed and route: `route_scores` with columns driver and seed.
     """
     lines = []
-    imitated = scores[scores["driver"] == IMITATION].groupby("route")["driving_score"].mean()
+    scores = scores.rename(columns={"success": "success_rate"})
+    measures, differences = ["driving_score", "success_rate"], ["difference", "success_difference"]
+    imitated = scores[scores["driver"] == IMITATION].groupby("route")[measures].mean()
     everything = pd.concat([scores.assign(ability="all"), scores])
     for (driver, ability), rows in everything.groupby(["driver", "ability"], sort=False):
-        by_route = rows.groupby("route")[["driving_score", "success"]].mean()  # over the seeds
-        by_route["difference"] = by_route["driving_score"] - imitated
+        by_route = rows.groupby("route")[measures].mean()  # over the seeds
+        by_route[differences] = by_route - imitated
         by_seed = rows.groupby("seed")["driving_score"].mean()
         line = {"driver": driver, "ability": ability, "seeds": len(by_seed), "routes": len(by_route)}
-        columns = {"driving_score": "driving_score", "success_rate": "success", "difference": "difference"}
-        for name, column in columns.items():
-            low, high = bootstrap_interval(by_route[column].to_numpy(), samples, seed)
-            line |= {name: by_route[column].mean(), f"{name}_low": low, f"{name}_high": high}
+        for name, values in by_route.items():
+            low, high = bootstrap_interval(values.to_numpy(), samples, seed)
+            line |= {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
         lines.append(line | {"driving_score_std": by_seed.std(ddof=1) if len(by_seed) > 1 else 0.0})
     return pd.DataFrame(lines).set_index(["driver", "ability"])
 

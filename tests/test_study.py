@@ -93,6 +93,7 @@ def test_the_closed_loop_is_averaged_over_seeds_and_drawn_by_routes():
     assert row["driving_score_std"] == pytest.approx(10 / np.sqrt(2))
     assert table.loc[("a", "give_way"), "driving_score"] == 10 and table.loc[("a", "merging"), "success_rate"] == 1
     assert (row["difference"], row["difference_low"], row["difference_high"]) == (5, -40, 50)
+    assert (row["success_difference"], row["success_difference_low"], row["success_difference_high"]) == (0.5, 0, 1)
     once = table.loc[("imitation", "all")]
     assert (once["seeds"], once["driving_score_std"]) == (1, 0) and once["difference_high"] == 0
     assert list(table.index[:2]) == [("a", "all"), ("imitation", "all")]
