@@ -19,6 +19,7 @@ from irlvla.evaluation import available_groups, evaluate
 from irlvla.imitation import imitation_data, planner_beside, planner_loss
 from irlvla.models.policy import Policy
 from irlvla.params import Imitation
+from irlvla.prerequisites import PIPELINE, require
 from irlvla.scenes.navsim import Dataset
 from irlvla.scenes.targets import load_targets
 from irlvla.side_by_side import side_by_side
@@ -43,7 +44,11 @@ def train_without(runs: Path, sources: tuple[str, ...], p: Imitation, out: Path)
 
 
 def ablate(runs: Path, out: Path, p: Imitation, root: Path, workers: int) -> pd.DataFrame:
-    """Train and score every planner of LEFT_OUT on the test groups; writes `out/scores.csv`, as notebook 07 does."""
+    """Train and score every planner of LEFT_OUT on the test groups; writes `out/scores.csv`, as notebook 07 does.
+
+    Raises FileNotFoundError if `runs` lacks data or imitation.
+    """
+    require(PIPELINE, runs / "data", runs / "imitation")
     out.mkdir(parents=True, exist_ok=True)
     dataset = Dataset(root, root / "splits" / "test_two_stage.yaml")
     prepared = load_targets(runs / "data" / "scenes" / "test.npz")["tokens"].tolist()

@@ -22,6 +22,7 @@ from irlvla.epdms.scores import SUB_SCORES
 from irlvla.models.policy import Policy
 from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.params import RewardData
+from irlvla.prerequisites import PIPELINE, STUDY, require
 from irlvla.progress import progress
 from irlvla.reward_data import (
     SCORE,
@@ -46,6 +47,7 @@ from irlvla.tables import write_table
 from irlvla.tokens import TokenStore
 
 SPLIT = "test"
+READ = ("data", "imitation", "reward_data", "reward_world_model")  # folders of a run
 
 
 def candidates(folder: Path, p: RewardData) -> Iterator[Candidates]:
@@ -98,8 +100,10 @@ def main(arguments: list[str] | None = None) -> None:
     params = yaml.safe_load(Path("params.yaml").read_text())
     runs, parts = Path(params["runs"]), {}
     study = runs / "study"
-    for seed in (MAIN_SEED, *parser.parse_args(arguments).seeds):
-        folder = runs if seed == MAIN_SEED else study / f"seed{seed}"
+    others = {seed: study / f"seed{seed}" for seed in parser.parse_args(arguments).seeds}
+    require(PIPELINE, *(runs / name for name in READ))
+    require(STUDY, *(folder / name for folder in others.values() for name in READ))
+    for seed, folder in {MAIN_SEED: runs, **others}.items():
         parts[seed] = judged(folder, RewardData(**params["reward_data"] | {"seed": seed}))
     table = pd.concat(parts, names=["seed"])
     shows = "How well rewards rank plans of test scenes, and how well the reward model knows each sub-score"

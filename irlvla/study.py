@@ -26,6 +26,7 @@ from irlvla.evaluation import STAGES, available_groups, bootstrap_interval, grou
 from irlvla.params import DriverName
 from irlvla.plots import save_figure, set_style
 from irlvla.plots_results import abilities_figure
+from irlvla.prerequisites import PIPELINE, STUDY, require
 from irlvla.route_suite import load_suite, route_scores
 from irlvla.scenes.split import Group, load_split
 from irlvla.tables import write_table
@@ -61,11 +62,12 @@ def run(stage: str, seed: int) -> None:
     Raises FileNotFoundError if the main run lacks a shared stage, CalledProcessError if the notebook fails.
     """
     params = yaml.safe_load(Path("params.yaml").read_text())
-    folder = Path(params["runs"]) / "study" / f"seed{seed}"
+    runs = Path(params["runs"])
+    folder = runs / "study" / f"seed{seed}"
+    shared = (*SHARED, *LEARNING[:-1]) if seed == MAIN_SEED else SHARED
+    require(PIPELINE, *(runs / name for name in shared))
     (folder / stage).mkdir(parents=True, exist_ok=True)
-    for name in (*SHARED, *LEARNING[:-1]) if seed == MAIN_SEED else SHARED:
-        if not (Path(params["runs"]) / name).is_dir():
-            raise FileNotFoundError(f"{Path(params['runs']) / name} is missing: run `dvc repro` first")
+    for name in shared:
         if not (folder / name).exists():
             (folder / name).symlink_to(Path("..") / ".." / name)
     given = folder / f"{stage}.yaml"
@@ -101,8 +103,14 @@ def seed_table(
 
 
 def evaluation_folders(runs: Path, seeds: Sequence[int]) -> list[Path]:
-    """Where notebook 07 wrote its results: of the main run, then of the given seeds."""
-    return [runs / "evaluation", *(runs / "study" / f"seed{seed}" / "evaluation" for seed in seeds)]
+    """Where notebook 07 wrote its results: of the main run, then of the given seeds.
+
+    Raises FileNotFoundError naming a folder that is missing.
+    """
+    main, others = runs / "evaluation", [runs / "study" / f"seed{seed}" / "evaluation" for seed in seeds]
+    require(PIPELINE, main)
+    require(STUDY, *others)
+    return [main, *others]
 
 
 def evaluated_groups(root: Path, tokens: Sequence[str], split: str = "test") -> tuple[Group, ...]:
@@ -126,6 +134,7 @@ def table(seeds: Sequence[int]) -> pd.DataFrame:
     runs, evaluation = Path(params["runs"]), params["evaluation"]
     folders = evaluation_folders(runs, seeds)
     ablations = [runs / "study" / f"seed{seed}" / "ablation" for seed in (MAIN_SEED, *seeds)]
+    require(STUDY, *ablations)
     parts = zip(folders, ablations, strict=True)
     scores = [pd.concat([pd.read_csv(folder / "scores.csv") for folder in pair]) for pair in parts]
     validation = [pd.read_csv(folder / "scores_val.csv") for folder in folders]
@@ -182,8 +191,9 @@ def closed_loop(seeds: Sequence[int]) -> pd.DataFrame:
     params = yaml.safe_load(Path("params.yaml").read_text())
     study, evaluation = Path(params["runs"]) / "study", params["evaluation"]
     suite, parts, metrics = load_suite(Path(params[CLOSED_LOOP]["suite"])), [], []
-    for seed in (MAIN_SEED, *seeds):
-        folder = study / f"seed{seed}" / CLOSED_LOOP
+    folders = {seed: study / f"seed{seed}" / CLOSED_LOOP for seed in (MAIN_SEED, *seeds)}
+    require(STUDY, *folders.values())
+    for seed, folder in folders.items():
         seconds = pd.Series(json.loads((folder / "timing.json").read_text()))
         for name in drivers(seed):
             drives = folder / "drives" / name

@@ -24,6 +24,7 @@ from irlvla.imitation import imitation_data, load_split, planner_loss
 from irlvla.model_size import arguments
 from irlvla.models.policy import Policy
 from irlvla.params import Data, Imitation
+from irlvla.prerequisites import PIPELINE, require
 from irlvla.side_by_side import side_by_side
 from irlvla.training import loaders
 
@@ -81,6 +82,7 @@ def main(arguments_given: list[str] | None = None) -> None:
     options = parser.parse_args(arguments_given)
     named = yaml.safe_load(options.params.read_text())
     data, imitation = Data(**named["data"]), Imitation(**named["imitation"])
+    require(PIPELINE, *(options.runs / name for name in ("data", "semantic_reasoning", "imitation")))
     dataset = load_split(options.runs, "train", tuple(imitation.image_size))
     policy = Policy(**arguments(Policy, imitation, data), meta_channels=dataset.columns["meta"].shape[-1])
     policy.set_anchors(dataset.columns["plan"][dataset.columns["has_plan"]], imitation.seed)

@@ -85,9 +85,9 @@ def main(arguments: list[str] | None = None) -> None:
     seeds = parser.parse_args(arguments).seeds
     params = yaml.safe_load(Path("params.yaml").read_text())
     runs, evaluation = Path(params["runs"]), params["evaluation"]
+    folders, parts = evaluation_folders(runs, seeds), []
     samples = pd.read_csv(runs / "data" / "samples.csv").query("split == @SPLIT")
-    parts = []
-    for run, folder in enumerate(evaluation_folders(runs, seeds)):
+    for run, folder in enumerate(folders):
         plans = saved_plans(folder, samples["token"].tolist())
         parts.append(single_scores(samples, plans, runs / "data" / "contexts", evaluation["workers"]).assign(seed=run))
     log_name = samples.set_index("token")["log_name"]

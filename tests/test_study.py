@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from irlvla import study
+from irlvla import ablation, exploitation, hesitation, reward_towns, study, training_bench, validation
 from irlvla.params import ClosedLoop, DriverName
 from irlvla.scenes.split import Group
 
@@ -104,3 +104,36 @@ def test_without_a_main_run_a_seed_says_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"runs/data is missing: run `dvc repro`"):
         study.run("imitation", 1)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "missing"),
+    [
+        (validation.main, ["1"], "runs/evaluation"),
+        (hesitation.main, ["1"], "runs/evaluation"),
+        (study.main, ["table", "1"], "runs/evaluation"),
+        (reward_towns.main, ["1"], "runs/data"),
+        (exploitation.main, ["runs"], "runs/data"),
+        (training_bench.main, ["runs"], "runs/data"),
+        (ablation.main, ["runs", "out", "--seed", "0"], "runs/data"),
+    ],
+)
+def test_without_a_main_run_no_table_is_begun(main, arguments, missing, tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=f"{missing} is missing: run `dvc repro` first"):
+        main(arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+@pytest.mark.parametrize("command", ["table", "closed_loop"])
+def test_a_table_over_seeds_names_the_seed_that_was_not_run(command, tmp_path, monkeypatch):
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["closed_loop"]["suite"] = str(ROOT / params["closed_loop"]["suite"])
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    for folder in ("runs/evaluation", "runs/study/seed0/closed_loop"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="runs/study/seed4/.* is missing: run `make study` first"):
+        study.main([command, "4"])

@@ -7,6 +7,7 @@ import shutil
 from html import escape
 from pathlib import Path
 
+from irlvla.prerequisites import require
 from irlvla.site.chapters import CHAPTERS, title
 
 FIELDS = {"name", "kind", "notebook", "data", "command", "shows", "files"}
@@ -28,8 +29,7 @@ def figures_body(published: Path, folder: Path) -> str:
     if it or a file that it names is missing, ValueError if an entry lacks a field or names no notebook.
     """
     index = published / "index.json"
-    if not index.is_file():
-        raise FileNotFoundError(f"{index} is missing: run `dvc repro figures` first, which writes it")
+    require("dvc repro figures", index)
     sections = []
     for number, entry in enumerate(json.loads(index.read_text())):
         lacking = FIELDS - set(entry)

@@ -9,6 +9,7 @@ from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import ExtractOutputPreprocessor
 
+from irlvla.prerequisites import PIPELINE, require
 from irlvla.site.links import follow
 from irlvla.site.markdown import markdown_to_html
 
@@ -52,8 +53,7 @@ def notebook_body(path: Path, images: Path, repository: Path) -> tuple[str, set[
 
     Raises FileNotFoundError if it was not run, ValueError if a cell failed or a formula cannot be set.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: run `dvc repro` first, which executes the notebooks")
+    require(PIPELINE, path)  # which executes the notebooks
     notebook = nbformat.read(path, 4)
     for cell in notebook.cells:
         outputs = [output for output in cell.get("outputs", []) if output.get("name") != "stderr"]
