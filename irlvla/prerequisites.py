@@ -3,6 +3,7 @@
 from pathlib import Path
 
 PIPELINE, STUDY = "dvc repro", "make study"  # the main run; its other seeds
+JUDGED = ("data", "imitation", "reward_data", "reward_world_model")  # folders of a run whose reward model is judged
 
 
 def require(made_by: str, *paths: Path) -> None:

@@ -22,7 +22,7 @@ from irlvla.epdms.scores import SUB_SCORES
 from irlvla.models.policy import Policy
 from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.params import RewardData
-from irlvla.prerequisites import PIPELINE, STUDY, require
+from irlvla.prerequisites import JUDGED
 from irlvla.progress import progress
 from irlvla.reward_data import (
     SCORE,
@@ -42,12 +42,11 @@ from irlvla.reward_training import (
     sub_score_quality,
 )
 from irlvla.scenes.targets import load_targets
-from irlvla.study import MAIN_SEED
+from irlvla.study import MAIN_SEED, run_folders
 from irlvla.tables import write_table
 from irlvla.tokens import TokenStore
 
 SPLIT = "test"
-READ = ("data", "imitation", "reward_data", "reward_world_model")  # folders of a run
 
 
 def candidates(folder: Path, p: RewardData) -> Iterator[Candidates]:
@@ -98,17 +97,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m irlvla.reward_towns", description=__doc__.splitlines()[0])
     parser.add_argument("seeds", type=int, nargs="*", help="of the study, beside the main run")
     params = yaml.safe_load(Path("params.yaml").read_text())
+    seeds = parser.parse_args(arguments).seeds
     runs, parts = Path(params["runs"]), {}
-    study = runs / "study"
-    others = {seed: study / f"seed{seed}" for seed in parser.parse_args(arguments).seeds}
-    require(PIPELINE, *(runs / name for name in READ))
-    require(STUDY, *(folder / name for folder in others.values() for name in READ))
-    for seed, folder in {MAIN_SEED: runs, **others}.items():
+    for seed, folder in zip((MAIN_SEED, *seeds), run_folders(runs, seeds, JUDGED), strict=True):
         parts[seed] = judged(folder, RewardData(**params["reward_data"] | {"seed": seed}))
     table = pd.concat(parts, names=["seed"])
     shows = "How well rewards rank plans of test scenes, and how well the reward model knows each sub-score"
     ranking = ["scenes", "plans", "spearman_within", "spearman_overall", "good_choice", "chosen_score"]
-    write_table(table, study / "reward_model", shows, f"{len(parts)} training seeds", ranking)
+    write_table(table, runs / "study" / "reward_model", shows, f"{len(parts)} training seeds", ranking)
     auc = [f"auc_{SHORT[name]}" for name in SUB_SCORES]
     print(table[ranking].round(3).to_string())
     print(table.xs(("RWM", "all"), level=("reward", "source"))[auc].round(3).to_string())

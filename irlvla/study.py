@@ -56,6 +56,11 @@ def drivers(seed: int) -> list[str]:
     return [name for name in get_args(DriverName) if seed == MAIN_SEED or name not in WITHOUT_SEED]
 
 
+def seed_folder(runs: Path, seed: int) -> Path:
+    """Where the study keeps what is run with a seed."""
+    return runs / "study" / f"seed{seed}"
+
+
 def run(stage: str, seed: int) -> None:
     """Run the notebook of a stage with another seed; the stages before it must be there.
 
@@ -63,7 +68,7 @@ def run(stage: str, seed: int) -> None:
     """
     params = yaml.safe_load(Path("params.yaml").read_text())
     runs = Path(params["runs"])
-    folder = runs / "study" / f"seed{seed}"
+    folder = seed_folder(runs, seed)
     shared = (*SHARED, *LEARNING[:-1]) if seed == MAIN_SEED else SHARED
     require(PIPELINE, *(runs / name for name in shared))
     (folder / stage).mkdir(parents=True, exist_ok=True)
@@ -102,15 +107,17 @@ def seed_table(
     return pd.DataFrame(lines).set_index(["agent", "stage"])
 
 
-def evaluation_folders(runs: Path, seeds: Sequence[int]) -> list[Path]:
-    """Where notebook 07 wrote its results: of the main run, then of the given seeds.
+def run_folders(runs: Path, seeds: Sequence[int], stages: Sequence[str]) -> list[Path]:
+    """The main run, then those of the given seeds. Raises FileNotFoundError naming a stage's folder that is missing."""
+    others = [seed_folder(runs, seed) for seed in seeds]
+    require(PIPELINE, *(runs / stage for stage in stages))
+    require(STUDY, *(folder / stage for folder in others for stage in stages))
+    return [runs, *others]
 
-    Raises FileNotFoundError naming a folder that is missing.
-    """
-    main, others = runs / "evaluation", [runs / "study" / f"seed{seed}" / "evaluation" for seed in seeds]
-    require(PIPELINE, main)
-    require(STUDY, *others)
-    return [main, *others]
+
+def evaluation_folders(runs: Path, seeds: Sequence[int]) -> list[Path]:
+    """Where notebook 07 wrote its results: `run_folders` of its stage."""
+    return [folder / "evaluation" for folder in run_folders(runs, seeds, ["evaluation"])]
 
 
 def evaluated_groups(root: Path, tokens: Sequence[str], split: str = "test") -> tuple[Group, ...]:
@@ -133,7 +140,7 @@ def table(seeds: Sequence[int]) -> pd.DataFrame:
     params = yaml.safe_load(Path("params.yaml").read_text())
     runs, evaluation = Path(params["runs"]), params["evaluation"]
     folders = evaluation_folders(runs, seeds)
-    ablations = [runs / "study" / f"seed{seed}" / "ablation" for seed in (MAIN_SEED, *seeds)]
+    ablations = [seed_folder(runs, seed) / "ablation" for seed in (MAIN_SEED, *seeds)]
     require(STUDY, *ablations)
     parts = zip(folders, ablations, strict=True)
     scores = [pd.concat([pd.read_csv(folder / "scores.csv") for folder in pair]) for pair in parts]
@@ -189,9 +196,9 @@ def closed_loop(seeds: Sequence[int]) -> pd.DataFrame:
     runs/study/closed_loop_metrics, the radar of abilities to runs/study/abilities.pdf and .png.
     """
     params = yaml.safe_load(Path("params.yaml").read_text())
-    study, evaluation = Path(params["runs"]) / "study", params["evaluation"]
+    runs, evaluation = Path(params["runs"]), params["evaluation"]
     suite, parts, metrics = load_suite(Path(params[CLOSED_LOOP]["suite"])), [], []
-    folders = {seed: study / f"seed{seed}" / CLOSED_LOOP for seed in (MAIN_SEED, *seeds)}
+    folders = {seed: seed_folder(runs, seed) / CLOSED_LOOP for seed in (MAIN_SEED, *seeds)}
     require(STUDY, *folders.values())
     for seed, folder in folders.items():
         seconds = pd.Series(json.loads((folder / "timing.json").read_text()))
@@ -203,12 +210,12 @@ def closed_loop(seeds: Sequence[int]) -> pd.DataFrame:
     result = driving_table(pd.concat(parts), evaluation["bootstrap_samples"], evaluation["seed"])
     note = f"nor with published Bench2Drive scores; {len(suite)} routes in test towns, {1 + len(seeds)} training seeds"
     shows = "Driving score and success rate in the closed loop by ability, 95 % intervals over routes"
-    write_table(result, study / "closed_loop", shows, note)
+    write_table(result, runs / "study" / "closed_loop", shows, note)
     means = pd.DataFrame(metrics).groupby("driver", sort=False).mean().drop(columns=["eval_num", "routes"])
-    write_table(means, study / "closed_loop_metrics", "Bench2Drive's metrics in the closed loop", note)
+    write_table(means, runs / "study" / "closed_loop_metrics", "Bench2Drive's metrics in the closed loop", note)
     set_style()
     radar = abilities_figure(result.drop(index="all", level="ability").reset_index())
-    save_figure(radar, study / "abilities", ("pdf", "png"))
+    save_figure(radar, runs / "study" / "abilities", ("pdf", "png"))
     return result
 
 
