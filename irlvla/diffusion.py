@@ -3,7 +3,7 @@
 A plan starts as a slightly noised anchor and is denoised in S steps t_0 > ... > t_{S-1} (then t_S = -1, clean):
 
     x_{t_0}   = sqrt(a_{t_0}) anchor + sqrt(1 - a_{t_0}) noise_0
-    x0_i      = denoise(tokens, x_{t_i}, t_i)                                        the network predicts the clean plan
+    x0_i      = denoise(x_{t_i}, t_i)                                                the network predicts the clean plan
     x_{t_i+1} = mean_i + std_i noise_{i+1},   mean_i, std_i of DDIM (eta) from (x_{t_i}, x0_i),  std_i >= std_floor
 
 `a_t` is the scheduler's cumulative product of 1 - beta. Truncation and anchors: DiffusionDrive (arXiv 2411.15139);
@@ -31,9 +31,8 @@ HEADING_LEVER_M = 5.0  # 1 rad counts as 5 m: about what it moves the ends of a 
 MIN_SPREAD_M = 0.05  # floor of the standard deviation along a principal axis
 NORMALIZED_STD = 0.5  # as in EDM (arXiv 2206.00364); the truncated schedule's largest noise, 0.094, is then 19 % of it
 
-Tokens = dict[str, Tensor]
-# tokens, plans (B, K, T, 3), t (B,) -> clean plans, logits (B, K)
-Denoise = Callable[[Tokens, Tensor, Tensor], tuple[Tensor, Tensor]]
+# in the scenes that it is made for: plans (B, K, T, 3), t (B,) -> clean plans, logits (B, K)
+Denoise = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class PlanNormalizer(nn.Module):
@@ -123,7 +122,7 @@ class TruncatedSchedule:
 
 
 def denoise_twice(
-    denoise: Denoise, tokens: Tokens, anchors: Tensor, noise: Tensor, t: Tensor, schedule: TruncatedSchedule
+    denoise: Denoise, anchors: Tensor, noise: Tensor, t: Tensor, schedule: TruncatedSchedule
 ) -> tuple[Tensor, Tensor]:
     """What imitation trains: clean plans (2, B, K, T, 3) and logits (2, B, K) predicted from two states of the chain.
 
@@ -132,13 +131,13 @@ def denoise_twice(
     that has only seen noised anchors is off there. No gradient passes from the second prediction to the first.
     """
     noisy = schedule.add_noise(anchors, noise, t)
-    clean, logits = denoise(tokens, noisy, t)
+    clean, logits = denoise(noisy, t)
     alpha, alpha_next = (
         schedule.scheduler.alphas_cumprod[times.cpu()].to(noisy)[:, None, None, None] for times in (t, t // 2)
     )
     remaining = (noisy - alpha.sqrt() * clean.detach()) / (1 - alpha).sqrt()
     later = alpha_next.sqrt() * clean.detach() + (1 - alpha_next).sqrt() * remaining
-    clean_later, logits_later = denoise(tokens, later, t // 2)
+    clean_later, logits_later = denoise(later, t // 2)
     return torch.stack([clean, clean_later]), torch.stack([logits, logits_later])
 
 
@@ -160,7 +159,6 @@ class Chain:
 
 def _chain(
     denoise: Denoise,
-    tokens: Tokens,
     start: Tensor,
     schedule: TruncatedSchedule,
     eta: float,
@@ -171,7 +169,7 @@ def _chain(
     plans, means, stds = [start], [], []
     for step, timestep in enumerate(schedule.timesteps):
         time = torch.full((len(start),), timestep, device=start.device)
-        clean, logits = denoise(tokens, plans[-1], time)
+        clean, logits = denoise(plans[-1], time)
         mean, std = schedule.gaussian(plans[-1], clean, step, eta, std_floor)
         means.append(mean)
         stds.append(std)
@@ -186,7 +184,6 @@ def _chain(
 
 def sample_chain(
     denoise: Denoise,
-    tokens: Tokens,
     anchors: Tensor,
     noise: Tensor,
     schedule: TruncatedSchedule,
@@ -200,12 +197,11 @@ def sample_chain(
     def drawn(step: int, mean: Tensor, std: float) -> Tensor:
         return mean + std * noise[:, :, step + 1]
 
-    return _chain(denoise, tokens, start, schedule, eta, std_floor, drawn)
+    return _chain(denoise, start, schedule, eta, std_floor, drawn)
 
 
 def replay_chain(
     denoise: Denoise,
-    tokens: Tokens,
     plans: Tensor,
     schedule: TruncatedSchedule,
     eta: float = 0.0,
@@ -219,7 +215,7 @@ def replay_chain(
     def visited(step: int, mean: Tensor, std: float) -> Tensor:
         return plans[:, :, step + 1]
 
-    chain = _chain(denoise, tokens, plans[:, :, 0], schedule, eta, std_floor, visited)
+    chain = _chain(denoise, plans[:, :, 0], schedule, eta, std_floor, visited)
     if chain.log_prob is None:
         raise ValueError("a step of this chain is deterministic: give std_floor > 0")
     return chain

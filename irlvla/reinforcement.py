@@ -130,7 +130,7 @@ def driven_plans(planner: Planner, tokens: Tokens, anchors: Tensor, schedule: Tr
     """(B, T, 3) what the planner drives, in metres: the best candidate of the chains without noise."""
     starts = anchors.expand(len(tokens["status"]), -1, -1, -1)
     noise = torch.zeros(*starts.shape[:2], schedule.steps + 1, *starts.shape[2:])
-    chain = sample_chain(planner, tokens, starts, noise, schedule)
+    chain = sample_chain(planner.denoiser(tokens), starts, noise, schedule)
     return best_plan(planner.normalizer.denormalize(chain.final), chain.logits)
 
 
@@ -151,8 +151,8 @@ def roll_out(
     tokens, before = take(cached, scenes), pairs.previous[scenes].clamp(min=0)
     starts = anchors.repeat(s.samples, 1, 1).expand(len(scenes), -1, -1, -1)  # (B, N, T, 3), anchors run fastest
     noise = torch.randn(*starts.shape[:2], schedule.steps + 1, *starts.shape[2:], generator=generator)
-    chain = sample_chain(planner, tokens, starts, noise, schedule, s.eta, s.std_floor)
-    imitated = replay_chain(reference, tokens, chain.plans, schedule, s.eta, s.std_floor)
+    chain = sample_chain(planner.denoiser(tokens), starts, noise, schedule, s.eta, s.std_floor)
+    imitated = replay_chain(reference.denoiser(tokens), chain.plans, schedule, s.eta, s.std_floor)
     plans = planner.normalizer.denormalize(chain.final)
     earlier = driven_plans(planner, take(cached, before), anchors, schedule)
     rewards = reward(scenes, plans, pairs.extended_comfort(scenes, plans, earlier))
@@ -180,7 +180,7 @@ def losses(
     s: Settings,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Total loss of a minibatch, and the figures to report."""
-    new = replay_chain(planner, tokens, old.chain.plans, schedule, s.eta, s.std_floor)
+    new = replay_chain(planner.denoiser(tokens), old.chain.plans, schedule, s.eta, s.std_floor)
     weight = old.logits.softmax(dim=-1)
     log_prob = ppo.chain_log_prob(new, s.trained_steps).view(old.log_prob.shape)
     discount = ppo.step_discount(s.trained_steps, s.gamma)

@@ -37,7 +37,7 @@ class Shrink(torch.nn.Module):
         super().__init__()
         self.factor = torch.nn.Parameter(torch.tensor(0.8, dtype=torch.float64))
 
-    def forward(self, tokens, plans, t):
+    def forward(self, plans, t):
         return self.factor * plans + 0.01 * t[:, None, None, None], plans.sum(dim=(2, 3))
 
 
@@ -104,14 +104,14 @@ def test_gaussian_step_equals_the_scheduler_of_diffusers(eta, step):
 def test_a_chain_without_noise_floor_ends_at_the_predicted_clean_plan():
     anchors, noise = chain_inputs()
     target = torch.ones_like(anchors)
-    chain = sample_chain(lambda tokens, x, t: (target, x[..., 0, 0]), {}, anchors, noise, TruncatedSchedule(S))
+    chain = sample_chain(lambda x, t: (target, x[..., 0, 0]), anchors, noise, TruncatedSchedule(S))
     assert torch.allclose(chain.final, target)
     assert chain.log_prob is None
 
 
 def test_log_probability_of_the_chain_is_the_gaussian_density_of_its_noise():
     anchors, noise = chain_inputs()
-    chain = sample_chain(Shrink(), {}, anchors, noise, TruncatedSchedule(S), eta=1.0, std_floor=0.1)
+    chain = sample_chain(Shrink(), anchors, noise, TruncatedSchedule(S), eta=1.0, std_floor=0.1)
     density = -0.5 * noise[:, :, 1:] ** 2 - chain.std[:, None, None].log() - 0.5 * np.log(2 * np.pi)
     assert (chain.std >= 0.1).all()
     assert torch.allclose(chain.log_prob, density, atol=1e-5)
@@ -120,8 +120,8 @@ def test_log_probability_of_the_chain_is_the_gaussian_density_of_its_noise():
 def test_replay_with_unchanged_weights_gives_the_sampled_log_probability():
     anchors, noise = chain_inputs()
     with torch.no_grad():
-        chain = sample_chain(Shrink(), {}, anchors, noise, TruncatedSchedule(S), eta=1.0, std_floor=0.1)
-    again = replay_chain(Shrink(), {}, chain.plans, TruncatedSchedule(S), eta=1.0, std_floor=0.1)
+        chain = sample_chain(Shrink(), anchors, noise, TruncatedSchedule(S), eta=1.0, std_floor=0.1)
+    again = replay_chain(Shrink(), chain.plans, TruncatedSchedule(S), eta=1.0, std_floor=0.1)
     assert torch.equal(again.log_prob, chain.log_prob) and torch.equal(again.logits, chain.logits)
 
 
@@ -129,12 +129,12 @@ def test_replay_has_the_gradient_of_the_gaussian_log_density():
     anchors, noise = chain_inputs()
     schedule, denoise = TruncatedSchedule(S), Shrink()
     with torch.no_grad():
-        plans = sample_chain(denoise, {}, anchors, noise, schedule, std_floor=0.1).plans
-    replay_chain(denoise, {}, plans, schedule, std_floor=0.1).log_prob.sum().backward()
+        plans = sample_chain(denoise, anchors, noise, schedule, std_floor=0.1).plans
+    replay_chain(denoise, plans, schedule, std_floor=0.1).log_prob.sum().backward()
 
     def total(factor: float) -> float:
         denoise.factor.data.fill_(factor)
-        return float(replay_chain(denoise, {}, plans, schedule, std_floor=0.1).log_prob.detach().sum())
+        return float(replay_chain(denoise, plans, schedule, std_floor=0.1).log_prob.detach().sum())
 
     numeric = (total(0.8 + 1e-5) - total(0.8 - 1e-5)) / 2e-5
     assert float(denoise.factor.grad) == pytest.approx(numeric, rel=1e-5)
@@ -142,9 +142,9 @@ def test_replay_has_the_gradient_of_the_gaussian_log_density():
 
 def test_replay_of_a_deterministic_chain_is_refused():
     anchors, noise = chain_inputs()
-    plans = sample_chain(Shrink(), {}, anchors, noise, TruncatedSchedule(S)).plans
+    plans = sample_chain(Shrink(), anchors, noise, TruncatedSchedule(S)).plans
     with pytest.raises(ValueError, match="std_floor"):
-        replay_chain(Shrink(), {}, plans, TruncatedSchedule(S))
+        replay_chain(Shrink(), plans, TruncatedSchedule(S))
 
 
 def test_imitation_sees_the_states_that_two_step_sampling_visits():
@@ -152,13 +152,13 @@ def test_imitation_sees_the_states_that_two_step_sampling_visits():
     schedule, visited = TruncatedSchedule(S), {"training": [], "sampling": []}
 
     def record(name):
-        def denoise(tokens, plans, t):
+        def denoise(plans, t):
             visited[name].append((plans, t))
             return 0.8 * plans + 0.01 * t[:, None, None, None], plans.sum(dim=(2, 3))
 
         return denoise
 
-    denoise_twice(record("training"), {}, anchors, noise[:, :, 0], torch.full((B,), 49), schedule)
-    sample_chain(record("sampling"), {}, anchors, noise, schedule)
+    denoise_twice(record("training"), anchors, noise[:, :, 0], torch.full((B,), 49), schedule)
+    sample_chain(record("sampling"), anchors, noise, schedule)
     for (plans, t), (expected, expected_t) in zip(visited["training"], visited["sampling"], strict=True):
         assert torch.equal(t, expected_t) and torch.allclose(plans, expected, atol=1e-6)

@@ -149,7 +149,7 @@ def test_every_section_of_the_paper_size_is_valid_and_sets_the_same_keys_as_the_
 def test_a_fresh_planner_returns_the_noisy_plans_themselves():
     policy, batch = tiny_policy.policy(), tiny_policy.batch(2)
     noisy = torch.randn(2, 4, 8, 3)
-    clean, _ = policy.denoise(policy.encode(batch), noisy, torch.tensor([49, 10]))
+    clean, _ = policy.planner.denoiser(policy.encode(batch))(noisy, torch.tensor([49, 10]))
     assert torch.equal(clean, noisy)
 
 
@@ -165,8 +165,8 @@ def test_plans_do_not_influence_each_other():
     policy = trained(tiny_policy.policy())
     tokens = policy.encode(tiny_policy.batch(1))
     noisy, t = torch.randn(1, 4, 8, 3), torch.tensor([24])
-    together, scores = policy.denoise(tokens, noisy, t)
-    alone, score = policy.denoise(tokens, noisy[:, 2:3], t)
+    together, scores = policy.planner.denoiser(tokens)(noisy, t)
+    alone, score = policy.planner.denoiser(tokens)(noisy[:, 2:3], t)
     assert torch.allclose(together[:, 2:3], alone, atol=1e-5) and torch.allclose(scores[:, 2:3], score, atol=1e-5)
 
 
@@ -177,8 +177,10 @@ def test_the_planner_looks_at_each_source_of_tokens_unless_it_is_left_out(source
     noisy, t = torch.randn(1, 4, 8, 3), torch.tensor([24])
     full = trained(tiny_policy.policy())
     without = trained(tiny_policy.policy(sources=[s for s in SOURCES if s != source]))
-    assert not torch.allclose(full.denoise(tokens, noisy, t)[0], full.denoise(changed, noisy, t)[0], atol=1e-5)
-    unseen = torch.equal(without.denoise(tokens, noisy, t)[0], without.denoise(changed, noisy, t)[0])
+    assert not torch.allclose(
+        full.planner.denoiser(tokens)(noisy, t)[0], full.planner.denoiser(changed)(noisy, t)[0], atol=1e-5
+    )
+    unseen = torch.equal(without.planner.denoiser(tokens)(noisy, t)[0], without.planner.denoiser(changed)(noisy, t)[0])
     assert unseen == (source != "bev")  # what lies under a plan is seen without attention, too
 
 

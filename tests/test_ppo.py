@@ -186,10 +186,13 @@ class Bandit(nn.Module):
         self.targets = nn.Parameter(torch.zeros(2, PLAN_POSES, 3))
         self.score = nn.Linear(2, 2)
 
-    def forward(self, tokens, noisy, t):
-        samples = noisy.shape[1] // 2
-        logits = self.score(tokens["status"][:, 0]).repeat(1, samples)
-        return self.targets.repeat(samples, 1, 1).expand_as(noisy), logits
+    def denoiser(self, tokens):
+        def denoise(noisy, t):
+            samples = noisy.shape[1] // 2
+            logits = self.score(tokens["status"][:, 0]).repeat(1, samples)
+            return self.targets.repeat(samples, 1, 1).expand_as(noisy), logits
+
+        return denoise
 
 
 def bandit_run(baseline: str, cloning_weight: float = 0.0):

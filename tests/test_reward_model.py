@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
-from torch import nn
+from torch.nn import functional
 
 from irlvla import PLAN_POSES, reward_training
 from irlvla.epdms.scores import MULTIPLIERS, SUB_SCORES, WEIGHTS
@@ -20,7 +20,7 @@ from irlvla.models.reward_model import (
     expected_scores,
     reward_losses,
 )
-from irlvla.models.trajectory_encoder import footprint, linear_of_samples, motion, sample_bev
+from irlvla.models.trajectory_encoder import footprint, motion, sample_bev
 from irlvla.vehicle import LENGTH_M, REAR_AXLE_TO_CENTER_M, WIDTH_M
 
 torch.set_num_threads(1)
@@ -72,14 +72,17 @@ def test_composition_is_the_formula_of_epdms_without_extended_comfort(values):
     assert compose(scores) == pytest.approx(product * average, abs=1e-12)
 
 
-def test_a_layer_on_tokens_then_sampled_equals_the_layer_on_samples():
+def test_samples_of_the_bev_and_their_slopes_are_those_of_grid_sample():
     torch.manual_seed(0)
-    area, layer, bev = ((-8.0, 56.0), (-32.0, 32.0)), nn.Linear(5 * 8, 6), torch.randn(2, 16, 8)
-    points = (torch.rand(2, 3, 4, 5, 2) * 120 - 50).requires_grad_()  # also far outside, where samples are 0
-    samples = sample_bev(bev, points.flatten(2, 3), *area).unflatten(2, (4, 5))
-    expected, found = layer(samples.flatten(-2)), linear_of_samples(layer, bev, points, *area)
+    x_range_m, y_range_m = (-8.0, 56.0), (-32.0, 32.0)
+    bev = torch.randn(2, 16, 8, requires_grad=True)
+    points = (torch.rand(2, 3, 5, 2) * 120 - 50).requires_grad_()  # also far outside, where samples are 0
+    image = bev.transpose(1, 2).unflatten(2, (4, 4))
+    grid = ((points - torch.tensor([24.0, 0.0])) / 32).flip(-1)  # (column, row) = (y, x)
+    expected = functional.grid_sample(image, grid, align_corners=False).permute(0, 2, 3, 1)
+    found = sample_bev(bev, points, x_range_m, y_range_m)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    slopes = [torch.autograd.grad(result.square().sum(), (layer.weight, points)) for result in (expected, found)]
+    slopes = [torch.autograd.grad(result.square().sum(), (bev, points)) for result in (expected, found)]
     torch.testing.assert_close(slopes[1], slopes[0], atol=1e-4, rtol=1e-4)
 
 

@@ -7,8 +7,10 @@ D channels, N plans, L tokens. Tokens are a dict of (B, L, D): "meta", "bev" (si
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Tokens = dict[str, Tensor]
+KeysValues = tuple[Tensor, Tensor]  # (B, heads, L, D / heads) each
 
 SOURCES = ("meta", "bev", "map", "objects")  # order of the cross-attentions in the paper's figure
 
@@ -18,16 +20,31 @@ def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 class CrossAttention(nn.Module):
-    """[norm, cross-attention] with a residual connection."""
+    """[norm, cross-attention] with a residual connection.
+
+    Keys and values are an argument: they are the same for every look at the same tokens, and cost more than a look.
+    """
 
     def __init__(self, channels: int, heads: int, dropout: float):
         super().__init__()
+        if channels % heads:
+            raise ValueError(f"{channels} channels cannot be divided into {heads} attention heads")
+        self.heads = heads
         self.norm = nn.LayerNorm(channels)
-        self.attention = nn.MultiheadAttention(channels, heads, batch_first=True)
+        self.query = nn.Linear(channels, channels)
+        self.key_value = nn.Linear(channels, 2 * channels)
+        self.out = nn.Linear(channels, channels)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, features: Tensor, tokens: Tensor) -> Tensor:
-        return features + self.dropout(self.attention(self.norm(features), tokens, tokens, need_weights=False)[0])
+    def keys_values(self, tokens: Tensor) -> KeysValues:
+        """Of tokens (B, L, D)."""
+        return self.key_value(tokens).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+
+    def forward(self, features: Tensor, seen: KeysValues) -> Tensor:
+        """(B, N, D) -> (B, N, D)"""
+        query = self.query(self.norm(features)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        attended = F.scaled_dot_product_attention(query, *seen)
+        return features + self.dropout(self.out(attended.transpose(1, 2).flatten(2)))
 
 
 class DecoderBlock(nn.Module):
@@ -49,8 +66,12 @@ class DecoderBlock(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.feedforward = nn.Sequential(mlp(channels, feedforward, channels), nn.Dropout(dropout))
 
-    def forward(self, features: Tensor, tokens: Tokens) -> Tensor:
-        """(B, N, D) -> (B, N, D)"""
+    def see(self, tokens: Tokens) -> dict[str, KeysValues]:
+        """Keys and values of the sources that this block looks at."""
+        return {name: look.keys_values(tokens[name]) for name, look in self.looks.items()}
+
+    def forward(self, features: Tensor, seen: dict[str, KeysValues]) -> Tensor:
+        """(B, N, D), what `see` gave -> (B, N, D)"""
         for name, look in self.looks.items():
-            features = look(features, tokens[name])
+            features = look(features, seen[name])
         return features + self.feedforward(self.norm(features))

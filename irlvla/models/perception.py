@@ -76,7 +76,7 @@ class QueryDecoder(nn.Module):
     def forward(self, bev: Tensor, further: Tensor | None = None) -> Tensor:
         """bev (B, L, D), further queries (B, E, D) -> queries (B, Q + E, D)."""
         points = self.references * POSITION_SCALE_M
-        there = sample_bev(bev, points.expand(len(bev), 1, -1, -1), self.x_range_m, self.y_range_m)[:, 0]
+        there = sample_bev(bev, points.expand(len(bev), -1, -1), self.x_range_m, self.y_range_m)
         queries = self.content + self.look(there)
         return self.layers(queries if further is None else torch.cat([queries, further], dim=1), bev)
 

@@ -4,18 +4,19 @@ D channels, N plans; tokens as in `decoder.py`.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from irlvla import PLAN_POSES
-from irlvla.diffusion import TRUNCATION, PlanNormalizer
-from irlvla.models.decoder import SOURCES, DecoderBlock, Tokens, mlp
+from irlvla.diffusion import TRUNCATION, Denoise, PlanNormalizer
+from irlvla.models.decoder import SOURCES, DecoderBlock, KeysValues, Tokens, mlp
 from irlvla.models.trajectory_encoder import Range, TrajectoryEncoder, fourier_features
 
 
 class Planner(nn.Module):
-    """`denoise` of the policy: noisy normalised plans at time t -> clean normalised plans and a score each.
+    """Noisy normalised plans at time t -> clean normalised plans and a score each.
 
     Args:
         blocks: decoder blocks in a row; each is followed by a scale and shift from time and ego status.
@@ -45,12 +46,18 @@ class Planner(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, tokens: Tokens, noisy: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def denoiser(self, tokens: Tokens) -> Denoise:
+        """`forward` in the scenes of these tokens, which all steps of a chain see with the same keys and values."""
+        return partial(self, tokens["bev"], tokens["status"], [block.see(tokens) for block in self.blocks])
+
+    def forward(
+        self, bev: Tensor, status: Tensor, seen: Sequence[dict[str, KeysValues]], noisy: Tensor, t: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """noisy (B, N, T, 3), t (B,) in 0 ... TRUNCATION - 1 -> clean plans (B, N, T, 3), logits (B, N)."""
-        condition = tokens["status"] + self.time(fourier_features(t[:, None] / TRUNCATION, 6))[:, None]  # (B, 1, D)
-        features = self.encoder(self.normalizer.denormalize(noisy), tokens["bev"], tokens["status"]) + condition
-        for block, modulation in zip(self.blocks, self.modulations, strict=True):
+        condition = status + self.time(fourier_features(t[:, None] / TRUNCATION, 6))[:, None]  # (B, 1, D)
+        features = self.encoder(self.normalizer.denormalize(noisy), bev, status) + condition
+        for block, modulation, looked_at in zip(self.blocks, self.modulations, seen, strict=True):
             scale, shift = modulation(F.gelu(condition)).chunk(2, dim=-1)
-            features = block(features, tokens) * (1 + scale) + shift
+            features = block(features, looked_at) * (1 + scale) + shift
         features = self.norm(features)
         return noisy + self.clean(features).unflatten(-1, (PLAN_POSES, 3)), self.score(features).squeeze(-1)

@@ -2,7 +2,7 @@
 
 encode(batch) -> dict of tokens: meta (B, Lm, D), bev (B, Lb, D), map (B, M, D), objects (B, A + 1, D), status (B, 1, D)
 read(tokens) -> objects, map lines, BEV classes
-denoise(tokens, noisy plans, t) -> clean plans, scores
+planner.denoiser(tokens)(noisy plans, t) -> clean plans, scores
 plan(tokens, noise) -> K plans in metres with scores
 """
 
@@ -136,10 +136,6 @@ class Policy(SavedModule):
         """Objects, map lines and BEV classes that the tokens hold, see `Perception.read`."""
         return self.encoder.perception.read(tokens)
 
-    def denoise(self, tokens: dict[str, Tensor], noisy: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised plans (B, N, T, 3), t (B,) -> clean normalised plans (B, N, T, 3), logits (B, N)."""
-        return self.planner(tokens, noisy, t)
-
     def normalized_anchors(self, batch_size: int) -> Tensor:
         """(B, K, T, 3)"""
         return self.normalizer.normalize(self.anchors).expand(batch_size, -1, -1, -1)
@@ -152,13 +148,13 @@ class Policy(SavedModule):
         anchors = self.normalized_anchors(len(tokens["status"]))
         t = torch.randint(TRUNCATION, (len(anchors),), device=anchors.device)
         noise = torch.randn_like(anchors)
-        clean, logits = denoise_twice(self.denoise, tokens, anchors, noise, t, self.schedule)
+        clean, logits = denoise_twice(self.planner.denoiser(tokens), anchors, noise, t, self.schedule)
         return self.normalizer.denormalize(clean.flatten(0, 1)), logits.flatten(0, 1)
 
     def chain(self, tokens: dict[str, Tensor], noise: Tensor, eta: float = 0.0, std_floor: float = 0.0) -> Chain:
         """Denoising of all anchors with unit noise (B, K, steps + 1, T, 3)."""
         anchors = self.normalized_anchors(len(noise))
-        return sample_chain(self.denoise, tokens, anchors, noise, self.schedule, eta, std_floor)
+        return sample_chain(self.planner.denoiser(tokens), anchors, noise, self.schedule, eta, std_floor)
 
     def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """Unit noise for `chain`, on the generator's device."""

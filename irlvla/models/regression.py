@@ -44,5 +44,5 @@ class RegressionHead(SavedModule):
         """Plans (B, T, 3) in metres and radians."""
         features = tokens["status"]  # (B, 1, D)
         for block in self.blocks:
-            features = block(features, tokens)
+            features = block(features, block.see(tokens))
         return self.normalizer.denormalize(self.plan(self.norm(features[:, 0])).unflatten(-1, (PLAN_POSES, 3)))

@@ -87,7 +87,7 @@ class RewardModel(SavedModule):
         """Plans (B, N, T, 3) in the ego frame [m, rad] -> logits (B, N, 3) or (B, N, 1) by sub-score."""
         features = self.encoder(plans, tokens["bev"], tokens["status"])
         for block in self.blocks:
-            features = block(features, tokens)
+            features = block(features, block.see(tokens))
         features = self.norm(features)
         return {name: head(features) for name, head in self.heads.items()}
 
