@@ -231,7 +231,8 @@ def fit(
 ) -> pd.DataFrame:
     """Train the model in place and return its history, a row per epoch with columns `{train,val}_{loss,term}`.
 
-    If several processes share a batch, its loss is the mean of the parts' losses, and batch normalisation sees parts.
+    If several processes share a batch, its loss is the mean of the parts' losses, batch normalisation sees parts, and
+    the loss must depend on every weight that is trained.
 
     Writes `folder/<name>.csv` and a checkpoint per epoch, `folder/checkpoints/<name>-<key>.ckpt`. A checkpoint of the
     same training (see `training_key`) is resumed; the caller discards it once the result is saved.
@@ -251,7 +252,7 @@ def fit(
         trainer = lightning.Trainer(
             accelerator=accelerator,
             devices=processes,
-            strategy="ddp_fork_find_unused_parameters_true" if processes > 1 else "auto",
+            strategy="ddp_fork" if processes > 1 else "auto",
             use_distributed_sampler=False,
             max_epochs=optimization.epochs,
             deterministic="warn",  # CUDA has no deterministic backward pass of grid_sample

@@ -13,11 +13,13 @@ from irlvla.training import EpochSampler, Optimization, discard_checkpoints, fit
 
 torch.set_num_threads(1)
 
-WEIGHTS = {"trajectory": 1.0, "score": 0.1}
+PERCEPTION = ("object_class", "object_box", "map_class", "map_points", "segmentation", "route", "light")
+WEIGHTS = {"trajectory": 1.0, **dict.fromkeys(("score", *PERCEPTION), 0.1)}
 
 
 def imitation(policy: Policy, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return planner_loss(policy, batch | policy.encode(batch))
+    tokens = policy.encode(batch)
+    return planner_loss(policy, batch | tokens) | losses.perception(policy.read(tokens), batch)
 
 
 def train(
@@ -39,7 +41,7 @@ def test_one_batch_can_be_overfitted_to_the_human_plans():
     for step in range(250):
         for group in optimizer.param_groups:
             group["lr"] = 3e-3 * (1 - step / 250)
-        terms = imitation(policy, batch)
+        terms = planner_loss(policy, batch | policy.encode(batch))
         optimizer.zero_grad()
         losses.weighted(terms, {"trajectory": 1.0, "score": 0.3}).backward()
         optimizer.step()
@@ -150,7 +152,8 @@ def test_the_best_epoch_is_kept_when_asked_for(tmp_path):
     def loss(policy, batch):
         if not policy.training:
             states.append({name: tensor.clone() for name, tensor in policy.state_dict().items()})
-            return {"trajectory": torch.tensor([3.0, 1.0, 2.0][len(states) - 1]), "score": torch.tensor(0.0)}
+            zero = dict.fromkeys(WEIGHTS, torch.tensor(0.0))
+            return zero | {"trajectory": torch.tensor([3.0, 1.0, 2.0][len(states) - 1])}
         return imitation(policy, batch)
 
     policy = tiny_policy.policy()

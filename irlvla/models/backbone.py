@@ -33,13 +33,16 @@ class ImageBackbone(nn.Module):
     ):
         super().__init__()
         self.shrink = nn.AvgPool2d(shrink)
-        self.network = timm.create_model(name, features_only=True, out_indices=tuple(levels), pretrained=pretrained)
+        # by default, timm keeps and runs what comes after the last level in some networks
+        self.network = timm.create_model(
+            name, features_only=True, feature_cls="getter", out_indices=tuple(levels), pretrained=pretrained
+        )
         if name == vovnet.NAME:
-            vovnet.add_attention(self.network)
+            vovnet.add_attention(self.network.model)
         if weights is not None:
             if name != vovnet.NAME:
                 raise ValueError(f"weights {weights} are read for {vovnet.NAME} only, the backbone is {name}")
-            vovnet.load_weights(self.network, weights)
+            vovnet.load_weights(self.network.model, weights)
         self.stride: int = self.network.feature_info.reduction()[0] * shrink
         self.laterals = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in self.network.feature_info.channels())
         self.smooth = nn.Conv2d(channels, channels, 3, padding=1)

@@ -2,13 +2,13 @@
 
 timm's `ese_vovnet99b` has eSE (arXiv 1911.06667) in the last block of a stage only and comes without weights. The
 public weights of the field, DD3D's (arXiv 2108.06417) and those of the detectors that started from them, belong to the
-network of vovnet-detectron2, with eSE in each block. Names there and in timm's `features_only` networks:
+network of vovnet-detectron2, with eSE in each block. Names there and in timm's network:
 
-    stem.stem_1/conv.weight                    stem_0.conv.weight
-    stem.stem_1/norm.weight                    stem_0.bn.weight
-    stage2.OSA2_1.layers.3.OSA2_1_3/conv...    stages_0.blocks.0.conv_mid.3.conv...
-    stage4.OSA4_9.concat.OSA4_9_concat/norm... stages_2.blocks.8.conv_concat.bn...
-    stage4.OSA4_9.ese.fc.bias                  stages_2.blocks.8.attn.fc.bias
+    stem.stem_1/conv.weight                    stem.0.conv.weight
+    stem.stem_1/norm.weight                    stem.0.bn.weight
+    stage2.OSA2_1.layers.3.OSA2_1_3/conv...    stages.0.blocks.0.conv_mid.3.conv...
+    stage4.OSA4_9.concat.OSA4_9_concat/norm... stages.2.blocks.8.conv_concat.bn...
+    stage4.OSA4_9.ese.fc.bias                  stages.2.blocks.8.attn.fc.bias
 
 Before them stands the place in the detector (`backbone.bottom_up.`, `img_backbone.`), around them a "model" or
 "state_dict" entry. These detectors read images in the order blue, green, red; here they come in the order red, green,
@@ -28,7 +28,7 @@ NAME = "ese_vovnet99b"
 WRAPPERS = ("model", "state_dict")
 COUNTER = "num_batches_tracked"  # frozen batch norms do not count, and evaluation does not need it
 SHOWN = 5  # names listed in an error
-FIRST = "stem_0.conv.weight"  # (64, 3 image channels, 3, 3)
+FIRST = "stem.0.conv.weight"  # (64, 3 image channels, 3, 3)
 
 STEM = re.compile(r"(?:.*\.)?stem\.stem_(\d)/(conv|norm)\.(\w+)")
 BLOCK = re.compile(r"(?:.*\.)?stage(\d)\.OSA\d_(\d+)\.(.+)")
@@ -38,21 +38,20 @@ PART = {"conv": "conv", "norm": "bn"}
 
 def add_attention(network: nn.Module) -> None:
     """Give every block of timm's network an eSE module of its own, in place."""
-    for name, stage in network.items():
-        if name.startswith("stages_"):
-            for block in stage.blocks:
-                block.attn = block.attn or create_attn("ese", block.conv_concat.conv.out_channels)
+    for stage in network.stages:
+        for block in stage.blocks:
+            block.attn = block.attn or create_attn("ese", block.conv_concat.conv.out_channels)
 
 
 def timm_name(name: str) -> str | None:
     """Name in timm of a weight of vovnet-detectron2; None if it is of another part of the detector."""
     if stem := STEM.fullmatch(name):
         index, part, what = stem.groups()
-        return f"stem_{int(index) - 1}.{PART[part]}.{what}"
+        return f"stem.{int(index) - 1}.{PART[part]}.{what}"
     if not (block := BLOCK.fullmatch(name)):
         return None
     stage, number, rest = block.groups()
-    prefix = f"stages_{int(stage) - 2}.blocks.{int(number) - 1}"
+    prefix = f"stages.{int(stage) - 2}.blocks.{int(number) - 1}"
     if rest.startswith("ese.fc."):
         return f"{prefix}.attn.{rest.removeprefix('ese.')}"
     if not (layer := LAYER.fullmatch(rest)):
