@@ -132,9 +132,10 @@ def attention_over_bev(policy: Policy, tokens: dict[str, torch.Tensor]) -> torch
     hook = look.register_forward_pre_hook(lambda module, given: seen.append(given))
     policy.plan(tokens)
     hook.remove()
-    features, bev = seen[-1]
-    weights = look.attention(look.norm(features), bev, bev)[1]
-    side = math.isqrt(bev.shape[1])
+    features, (keys, _) = seen[-1]
+    queries = look.queries(features)
+    weights = (queries @ keys.transpose(2, 3) / math.sqrt(queries.shape[-1])).softmax(dim=-1).mean(dim=1)
+    side = math.isqrt(keys.shape[2])
     return weights.unflatten(2, (side, side))
 
 

@@ -40,10 +40,13 @@ class CrossAttention(nn.Module):
         """Of tokens (B, L, D)."""
         return self.key_value(tokens).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
 
+    def queries(self, features: Tensor) -> Tensor:
+        """(B, N, D) -> (B, heads, N, D / heads)"""
+        return self.query(self.norm(features)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
     def forward(self, features: Tensor, seen: KeysValues) -> Tensor:
         """(B, N, D) -> (B, N, D)"""
-        query = self.query(self.norm(features)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        attended = F.scaled_dot_product_attention(query, *seen)
+        attended = F.scaled_dot_product_attention(self.queries(features), *seen)
         return features + self.dropout(self.out(attended.transpose(1, 2).flatten(2)))
 
 
