@@ -32,6 +32,7 @@ RADIUS_M = 100.0  # cars farther from the ego leave the simulation
 SNAP_M = 3.0  # cars farther from their rail are not simulated
 PARKED_SPEED_MPS = 0.1
 SIMPLIFY_M = 1e-5
+TOLERANCE_M = 1e-6  # of tests that only leave out what is too far
 
 
 def react(context: ScoringContext, states: Array) -> ScoringContext:
@@ -79,7 +80,7 @@ def score_human_reactive(context: ScoringContext) -> Columns:
     return score_human(traffic, keep_overlapping_tracks=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Ego:
     """The ego as cars see it: its box centred at the rear axle."""
 
@@ -107,6 +108,7 @@ class _Car:
         self.progress_m, self.speed_mps = progress_m, speed_mps
         self.pose = rail.pose(progress_m)
         self.shape_or_none: shapely.Geometry | None = None
+        self.key: tuple[float, ...] = (track,)  # cars of a scene with the same key are at one place, with one shape
 
     @property
     def reach_m(self) -> float:
@@ -114,10 +116,15 @@ class _Car:
         return self.lwh_m[0] / 2 + self.lwh_m[1] + HEADWAY_S * self.speed_mps
 
     @property
+    def reach_aside_m(self) -> float:
+        """No point of the lane along the rest of the rail is farther from the rail's next vertex."""
+        return (self.lwh_m[1] + self.rail.max_step_m) / 2 + TOLERANCE_M
+
+    @property
     def shape(self) -> shapely.Geometry:
         if self.shape_or_none is None:
-            known, here = self.rail.shapes, (self.track, self.progress_m, self.speed_mps)
-            self.shape_or_none = known[here] = known.get(here) or self._shape()
+            known = self.rail.shapes
+            self.shape_or_none = known[self.key] = known.get(self.key) or self._shape()
         return self.shape_or_none
 
     def _shape(self) -> shapely.Geometry:
@@ -138,12 +145,16 @@ class _Car:
         self.speed_mps = max(speed + STEP_S * acceleration, 0.0)
         self.pose = self.rail.pose(self.progress_m)
         self.shape_or_none = None
+        self.key = (self.track, self.progress_m, self.speed_mps)
 
 
 @dataclass(frozen=True)
 class _Rail:
+    """A centreline, and what is known of the cars on it, by their keys: shapes, and whether others are in their way."""
+
     path: Path
-    shapes: dict[tuple[int, float, float], shapely.Geometry] = field(default_factory=dict)  # by track, progress, speed
+    shapes: dict[tuple[float, ...], shapely.Geometry] = field(default_factory=dict)
+    meetings: dict[tuple[tuple[float, ...], tuple[float, ...]], bool] = field(default_factory=dict)
 
     @classmethod
     def of(cls, centerline: Array) -> "_Rail":
@@ -151,6 +162,16 @@ class _Rail:
         moves = np.linalg.norm(np.diff(centerline[:, :2], axis=0), axis=1)
         kept = np.flatnonzero(~np.isclose(moves, 0.0))
         return cls(Path(centerline[kept] if len(kept) > 1 else centerline))
+
+    @cached_property
+    def _bounds(self) -> list[float]:
+        xy = self.path.poses[:, :2]
+        return [*xy.min(axis=0).tolist(), *xy.max(axis=0).tolist()]
+
+    def is_near(self, point: Array, distance_m: float) -> bool:
+        """False if every vertex is farther from the point (2,), by the box around the rail."""
+        (x, y), (left, low, right, high) = point.tolist(), self._bounds
+        return left - distance_m <= x <= right + distance_m and low - distance_m <= y <= high + distance_m
 
     @cached_property
     def max_step_m(self) -> float:
@@ -205,7 +226,7 @@ def _box(pose: tuple[float, float, float] | Array, length_m: float, width_m: flo
 
 @lru_cache(maxsize=1)
 def _lines(rails: Rails) -> list[_Rail]:
-    """The rails, kept for the next plan of the scene: cars that the ego does not disturb have the same shapes again."""
+    """The rails, kept for the next plan of the scene: cars that the ego does not disturb do the same again."""
     return [_Rail.of(rails.xyh[start:end]) for start, end in zip(rails.offsets, rails.offsets[1:], strict=False)]
 
 
@@ -264,9 +285,14 @@ def _leader(car: _Car, cars: list[_Car], ego: _Ego) -> tuple[float, float]:
 
     With nothing there, the end of the rail counts as a car that stands half its length beyond.
     """
-    others = [ego, *(other for other in cars if other is not car)]
-    ahead = car.rail.ahead(car.progress_m)
-    on_rail = _meeting(ahead, car, others)
+    known, others = car.rail.meetings, [other for other in cars if other is not car]
+    asked = [other for other in others if (car.key, other.key) not in known]
+    if car.rail.is_near(ego.pose[:2], ego.reach_m + car.reach_aside_m):
+        asked.append(ego)
+    met = _meeting(car, asked)
+    known.update({(car.key, other.key): other in met for other in asked if other is not ego})
+    on_rail = [ego] if ego in met else []
+    on_rail += [other for other in others if known[car.key, other.key]]
     if not on_rail:
         return car.rail.path.length_m - car.progress_m - car.lwh_m[0] / 2, 0.0
     nearest = on_rail[0]
@@ -275,16 +301,19 @@ def _leader(car: _Car, cars: list[_Car], ego: _Ego) -> tuple[float, float]:
     return shapely.distance(car.shape, nearest.shape), nearest.speed_mps * cos(nearest.pose[2] - car.pose[2])
 
 
-def _meeting(ahead: Array, car: _Car, others: list) -> list:
-    """Those of `others` whose shape meets the lane of the car's width along the vertices `ahead`."""
+def _meeting(car: _Car, others: list) -> list:
+    """Those of `others` whose shape meets the lane of the car's width along the rest of its rail."""
+    if not others:
+        return []
+    ahead = car.rail.ahead(car.progress_m)
     centers = np.array([other.pose[:2] for other in others])
-    reach = np.array([other.reach_m for other in others]) + (car.lwh_m[1] + car.rail.max_step_m) / 2
+    reach = np.array([other.reach_m for other in others]) + car.reach_aside_m
     squares = ((ahead[:, None] - centers) ** 2).sum(axis=-1).min(axis=0)
-    near = [others[i] for i in np.flatnonzero(squares <= (reach + 1e-6) ** 2)]
+    near = [others[i] for i in np.flatnonzero(squares <= reach**2)]
     if not near:
         return []
     line = shapely.linestrings(ahead)
-    near = [other for other in near if shapely.dwithin(line, other.shape, car.lwh_m[1] / 2 + 1e-6)]
+    near = [other for other in near if shapely.dwithin(line, other.shape, car.lwh_m[1] / 2 + TOLERANCE_M)]
     if not near:
         return []
     lane = line.buffer(car.lwh_m[1] / 2, cap_style="flat")
