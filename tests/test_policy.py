@@ -11,7 +11,7 @@ import yaml
 
 from irlvla import losses, model_size, params
 from irlvla.models.bev import BevEncoder, cell_centers, grid_points, look_up, project
-from irlvla.models.decoder import SOURCES, DecoderBlock
+from irlvla.models.decoder import SOURCES, CrossAttention, DecoderBlock
 from irlvla.models.perception import decode_boxes, encode_boxes
 from irlvla.models.policy import Policy, best_plan
 from irlvla.models.trajectory_encoder import sample_bev
@@ -188,6 +188,23 @@ def test_images_of_another_size_are_refused():
     batch = tiny_policy.batch(1)
     with pytest.raises(ValueError, match=r"\(16, 88\).*\(32, 88\)"):
         tiny_policy.policy().encode(batch | {"images": batch["images"][..., ::2, :]})
+
+
+def test_a_look_at_tokens_is_multi_head_attention():
+    torch.manual_seed(0)
+    look, features, tokens = CrossAttention(16, 4, dropout=0.0), torch.randn(2, 3, 16), torch.randn(2, 7, 16)
+    whole = torch.nn.MultiheadAttention(16, 4, batch_first=True)
+    with torch.no_grad():
+        whole.in_proj_weight.copy_(torch.cat([look.query.weight, look.key_value.weight]))
+        whole.in_proj_bias.copy_(torch.cat([look.query.bias, look.key_value.bias]))
+        whole.out_proj.load_state_dict(look.out.state_dict())
+    expected = features + whole(look.norm(features), tokens, tokens)[0]
+    torch.testing.assert_close(look(features, look.keys_values(tokens)), expected)
+
+
+def test_channels_that_the_heads_cannot_share_are_an_error():
+    with pytest.raises(ValueError, match="16 channels .* 3 attention heads"):
+        CrossAttention(16, 3, dropout=0.0)
 
 
 def test_unknown_sources_are_refused():
