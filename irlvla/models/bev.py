@@ -130,7 +130,6 @@ class BevEncoder(nn.Module):
             nn.PixelUnshuffle(PIXEL_CELLS),
             nn.Conv2d(4 * PIXEL_CELLS**2, pixel_channels, 3, padding=1, bias=False),
             normalized(pixel_channels),
-            ResidualBlock(pixel_channels),
         )
         self.halved = halving(pixel_channels, bev_channels)
         self.lift = nn.Conv2d(len(heights_m) * (image_channels + 1), bev_channels, 1)
