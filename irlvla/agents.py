@@ -99,8 +99,9 @@ def vocabulary_plans(reward_model: RewardEnsemble, vocabulary: Array, cached: To
 
 @torch.no_grad()
 def _most_promising(reward_model: RewardEnsemble, plans: Tensor, tokens: Tokens) -> Tensor:
-    """(B,) rows of plans (V, T, 3)."""
-    return reward_model.reward(tokens, plans.expand(len(tokens["status"]), -1, -1, -1)).argmax(dim=1)
+    """(B,) rows of plans (V, T, 3), one scene at a time: thousands of plans in many overflow the processor's caches."""
+    scenes = [{name: values[[row]] for name, values in tokens.items()} for row in range(len(tokens["status"]))]
+    return torch.cat([reward_model.reward(scene, plans[None]).argmax(dim=1) for scene in scenes])
 
 
 def human_plan(context: ScoringContext) -> Array:
