@@ -88,12 +88,14 @@ class TwoPlans(nn.Module):
 
     normalizer = PlanNormalizer()  # the identity
 
-    def forward(self, tokens, noisy, t):
-        samples = noisy.shape[1] // 2
-        prefers = 1 - 2 * tokens["status"][:, 0, :1]
-        return plans(STEADY, BRAKING).repeat(samples, 1, 1).expand_as(noisy), (
-            prefers * torch.tensor([1.0, -1.0])
-        ).repeat(1, samples)
+    def denoiser(self, tokens):
+        prefers = (1 - 2 * tokens["status"][:, 0, :1]) * torch.tensor([1.0, -1.0])
+
+        def denoise(noisy, t):
+            samples = noisy.shape[1] // 2
+            return plans(STEADY, BRAKING).repeat(samples, 1, 1).expand_as(noisy), prefers.repeat(1, samples)
+
+        return denoise
 
 
 @pytest.mark.parametrize("prefers, comfortable", [(0.0, [1.0, 0.0]), (1.0, [0.0, 0.0])])
