@@ -38,9 +38,9 @@ BATCH_SCENES = 32
 COMMAND, VELOCITY = slice(0, 4), slice(4, 6)  # columns of `Scene.status`
 
 
-def batches(cached: Tokens) -> Iterator[Tokens]:
-    """Cached tokens of n scenes in single precision, BATCH_SCENES at a time."""
-    for rows in torch.arange(len(cached["status"])).split(BATCH_SCENES):
+def batches(cached: Tokens, scenes: int = BATCH_SCENES) -> Iterator[Tokens]:
+    """Cached tokens of n scenes in single precision, so many at a time."""
+    for rows in torch.arange(len(cached["status"])).split(scenes):
         yield {name: values[rows].float() for name, values in cached.items()}
 
 
@@ -91,17 +91,19 @@ def policy_chains(
 
 
 def vocabulary_plans(reward_model: RewardEnsemble, vocabulary: Array, cached: Tokens) -> NDArray[np.float32]:
-    """(n, T, 3) plan of the vocabulary (V, T, 3) with the highest predicted reward, scene by scene."""
+    """(n, T, 3) plan of the vocabulary (V, T, 3) with the highest predicted reward.
+
+    One scene at a time: thousands of plans in many scenes overflow the processor's caches.
+    """
     plans = torch.as_tensor(vocabulary, dtype=torch.float32)
-    jobs = {i: partial(_most_promising, reward_model, plans, some) for i, some in enumerate(batches(cached))}
+    jobs = {i: partial(_most_promising, reward_model, plans, scene) for i, scene in enumerate(batches(cached, 1))}
     return plans[torch.cat(list(side_by_side(jobs).values()))].numpy()
 
 
 @torch.no_grad()
 def _most_promising(reward_model: RewardEnsemble, plans: Tensor, tokens: Tokens) -> Tensor:
-    """(B,) rows of plans (V, T, 3), one scene at a time: thousands of plans in many overflow the processor's caches."""
-    scenes = [{name: values[[row]] for name, values in tokens.items()} for row in range(len(tokens["status"]))]
-    return torch.cat([reward_model.reward(scene, plans[None]).argmax(dim=1) for scene in scenes])
+    """(1,) row of plans (V, T, 3) in a scene."""
+    return reward_model.reward(tokens, plans[None]).argmax(dim=1)
 
 
 def human_plan(context: ScoringContext) -> Array:
