@@ -147,6 +147,7 @@ class RewardWorldModel(Section):
 class Ppo(Section):
     iterations: PositiveInt
     scenes_per_iteration: PositiveInt
+    anchors: PositiveInt  # sampled in a scene, the likeliest to be chosen
     samples: PositiveInt  # noise samples of each anchor
     epochs: PositiveInt
     minibatch_scenes: PositiveInt

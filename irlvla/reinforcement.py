@@ -3,7 +3,11 @@
 The reward is a function of scene and plan: the reward world model, or the simulator's EPDMS itself. Scenes are rows of
 cached tokens; encoders are frozen.
 
-    B scenes   G noise samples   K anchors   N = G K candidates   S denoising steps, noisiest first   T plan poses
+Of a scene's anchors only the few that the policy is likeliest to choose are sampled: what it would hardly ever choose
+has next to no weight in the losses, but would cost as much.
+
+    B scenes   K anchors, A of them sampled   G noise samples   N = G A candidates   S denoising steps, noisiest first
+    T plan poses
 """
 
 import copy
@@ -18,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from irlvla import ppo
-from irlvla.diffusion import Chain, TruncatedSchedule, replay_chain, sample_chain
+from irlvla.diffusion import Chain, Denoise, TruncatedSchedule, replay_chain, sample_chain
 from irlvla.epdms.scores import SUB_SCORES
 from irlvla.frame_pairs import FramePairs
 from irlvla.models.planner import Planner
@@ -39,6 +43,7 @@ class Settings:
 
     iterations: int
     scenes_per_iteration: int  # B
+    anchors: int  # A
     samples: int  # G
     epochs: int
     minibatch_scenes: int
@@ -64,9 +69,10 @@ class RollOut:
 
     chain: Chain  # of the old policy, N plans
     reference: Chain  # of the imitation policy along the same plans
-    log_prob: Tensor  # (B, G, K, S) of the trained steps
-    logits: Tensor  # (B, G, K)
-    rewards: Tensor  # (B, G, K)
+    anchors: Tensor  # (B, A) which of the K were sampled
+    log_prob: Tensor  # (B, G, A, S) of the trained steps
+    logits: Tensor  # (B, G, A)
+    rewards: Tensor  # (B, G, A)
 
     def rows(self, rows: Tensor) -> "RollOut":
         """The roll-outs of some scenes."""
@@ -74,7 +80,7 @@ class RollOut:
             replace(c, plans=c.plans[rows], mean=c.mean[rows], log_prob=c.log_prob[rows], logits=c.logits[rows])
             for c in (self.chain, self.reference)
         ]
-        return RollOut(*chains, self.log_prob[rows], self.logits[rows], self.rewards[rows])
+        return RollOut(*chains, self.anchors[rows], self.log_prob[rows], self.logits[rows], self.rewards[rows])
 
 
 class Critic(nn.Module):
@@ -89,9 +95,10 @@ class Critic(nn.Module):
             nn.Linear(hidden, num_anchors),
         )
 
-    def forward(self, tokens: Tokens) -> Tensor:
-        """Values (B, K)."""
-        return self.layers(torch.cat([tokens[name].mean(dim=1) for name in sorted(tokens)], dim=-1))
+    def forward(self, tokens: Tokens, anchors: Tensor) -> Tensor:
+        """Values (B, A) of the anchors (B, A)."""
+        values = self.layers(torch.cat([tokens[name].mean(dim=1) for name in sorted(tokens)], dim=-1))
+        return values.gather(1, anchors)
 
 
 def take(cached: Tokens, rows: Tensor) -> Tokens:
@@ -125,13 +132,10 @@ def simulator_reward(tokens: Sequence[str], contexts: Path, human_filter: bool, 
     return reward
 
 
-@torch.no_grad()
-def driven_plans(planner: Planner, tokens: Tokens, anchors: Tensor, schedule: TruncatedSchedule) -> Tensor:
-    """(B, T, 3) what the planner drives, in metres: the best candidate of the chains without noise."""
-    starts = anchors.expand(len(tokens["status"]), -1, -1, -1)
-    noise = torch.zeros(*starts.shape[:2], schedule.steps + 1, *starts.shape[2:])
-    chain = sample_chain(planner.denoiser(tokens), starts, noise, schedule)
-    return best_plan(planner.normalizer.denormalize(chain.final), chain.logits)
+def chain_without_noise(denoise: Denoise, anchors: Tensor, schedule: TruncatedSchedule) -> Chain:
+    """As the policy drives: from anchors (B, K, T, 3)."""
+    noise = anchors.new_zeros(*anchors.shape[:2], schedule.steps + 1, *anchors.shape[2:])
+    return sample_chain(denoise, anchors, noise, schedule)
 
 
 @torch.no_grad()
@@ -148,21 +152,25 @@ def roll_out(
     generator: torch.Generator,
 ) -> RollOut:
     """Chains from fresh noise in `scenes` (B,), their probabilities and rewards; anchors (K, T, 3) normalised."""
-    tokens, before = take(cached, scenes), pairs.previous[scenes].clamp(min=0)
-    starts = anchors.repeat(s.samples, 1, 1).expand(len(scenes), -1, -1, -1)  # (B, N, T, 3), anchors run fastest
+    tokens, before = (take(cached, rows) for rows in (scenes, pairs.previous[scenes].clamp(min=0)))
+    denoise, everywhere = planner.denoiser(tokens), anchors.expand(len(scenes), -1, -1, -1)
+    likeliest = chain_without_noise(denoise, everywhere, schedule).logits.topk(s.anchors).indices.sort().values
+    starts = anchors[likeliest].repeat(1, s.samples, 1, 1)  # (B, N, T, 3), anchors run fastest
     noise = torch.randn(*starts.shape[:2], schedule.steps + 1, *starts.shape[2:], generator=generator)
-    chain = sample_chain(planner.denoiser(tokens), starts, noise, schedule, s.eta, s.std_floor)
+    chain = sample_chain(denoise, starts, noise, schedule, s.eta, s.std_floor)
     imitated = replay_chain(reference.denoiser(tokens), chain.plans, schedule, s.eta, s.std_floor)
     plans = planner.normalizer.denormalize(chain.final)
-    earlier = driven_plans(planner, take(cached, before), anchors, schedule)
+    driven = chain_without_noise(planner.denoiser(before), everywhere, schedule)
+    earlier = best_plan(planner.normalizer.denormalize(driven.final), driven.logits)
     rewards = reward(scenes, plans, pairs.extended_comfort(scenes, plans, earlier))
-    groups = (s.samples, len(anchors))
+    groups = (s.samples, s.anchors)
     log_prob = ppo.chain_log_prob(chain, s.trained_steps).unflatten(1, groups)
-    return RollOut(chain, imitated, log_prob, chain.logits.unflatten(1, groups), rewards.unflatten(1, groups))
+    logits, rewards = chain.logits.unflatten(1, groups), rewards.unflatten(1, groups)
+    return RollOut(chain, imitated, likeliest, log_prob, logits, rewards)
 
 
 def advantages(old: RollOut, values: Tensor, baseline: str) -> tuple[Tensor, Tensor]:
-    """Advantages (B, G, K) of the chains and of the choice, each of unit size under the old choice."""
+    """Advantages (B, G, A) of the chains and of the choice, each of unit size under the old choice."""
     weight = old.logits.softmax(dim=-1)
     chain = ppo.group_advantage(old.rewards) if baseline == "group" else ppo.critic_advantage(old.rewards, values)
     choice = old.rewards - (weight * old.rewards).sum(dim=-1, keepdim=True)
@@ -187,7 +195,7 @@ def losses(
     clip = ppo.clip_range(s.trained_steps, s.clip_first, s.clip_last)
     steps = ppo.policy_loss(log_prob, old.log_prob, chain_advantage, weight, discount, clip)
     choice = ppo.choice_loss(new.logits.view(old.logits.shape), old.logits, choice_advantage, s.choice_clip)
-    value = ppo.value_loss(critic(tokens), old.rewards)
+    value = ppo.value_loss(critic(tokens, old.anchors), old.rewards)
     cloning = ppo.behaviour_cloning_loss(new, old.reference, weight, s.trained_steps)
     # The critic shares no weight with the planner, so its loss needs no coefficient.
     held = s.cloning_weight * cloning["steps"] + s.choice_cloning_weight * cloning["choice"]
@@ -254,9 +262,13 @@ def train(
         cached: tokens of all training scenes; `reward` gets row numbers into them.
         pairs: which of these scenes follow which, for extended comfort.
         anchors: (K, T, 3) normalised.
+
+    Raises ValueError if the planner is in training mode or if there are fewer anchors than the settings ask for.
     """
     if planner.training:
         raise ValueError("the planner must be in evaluation mode: planner.eval()")
+    if s.anchors > len(anchors):
+        raise ValueError(f"ppo.anchors: {s.anchors} of a policy that has {len(anchors)}; ask for fewer")
     reference = copy.deepcopy(planner).requires_grad_(False)
     trained = ((planner, s.learning_rate), (critic, s.critic_learning_rate))
     optimizer = torch.optim.Adam([{"params": module.parameters(), "lr": rate} for module, rate in trained], fused=True)
@@ -269,7 +281,7 @@ def train(
         b_old = roll_out(planner, reference, reward, cached, pairs, scenes, anchors, schedule, s, generator)
         # advantages
         with torch.no_grad():
-            b_values = critic(b_tokens)
+            b_values = critic(b_tokens, b_old.anchors)
         b_chain, b_choice = advantages(b_old, b_values, s.baseline)
         # epochs x minibatches
         updated = update(planner, critic, optimizer, b_tokens, b_old, b_chain, b_choice, schedule, s, generator)

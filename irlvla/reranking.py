@@ -26,7 +26,7 @@ from irlvla.scenes.scene import Scene
 
 Array = NDArray[np.float64]
 
-REWARD_TEMPERATURE = 1 / 160  # chosen on validation towns (docs/choices.md)
+REWARD_TEMPERATURE = 1 / 80  # chosen on validation towns (docs/choices.md)
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,17 @@ class Bandit(nn.Module):
         return denoise
 
 
-def bandit_run(baseline: str, cloning_weight: float = 0.0):
+def bandit_settings(baseline: str, cloning_weight: float = 0.0, sampled_anchors: int = 2) -> reinforcement.Settings:
+    return reinforcement.Settings(
+        iterations=100, scenes_per_iteration=16, anchors=sampled_anchors, samples=8, epochs=3, minibatch_scenes=8,
+        trained_steps=2, eta=1.0, std_floor=0.3,
+        baseline=baseline, gamma=0.99, clip_first=0.05, clip_last=0.1, choice_clip=0.2, target_kl=0.5,
+        learning_rate=0.02, critic_learning_rate=0.01, cloning_weight=cloning_weight,
+        choice_cloning_weight=cloning_weight, max_grad_norm=10.0,
+    )  # fmt: skip
+
+
+def bandit_run(baseline: str, cloning_weight: float = 0.0, sampled_anchors: int = 2):
     torch.manual_seed(0)
     side = torch.tensor([-1.0, 1.0]).repeat(16)
     status = torch.stack([side, -side], dim=-1)[:, None]
@@ -208,13 +218,7 @@ def bandit_run(baseline: str, cloning_weight: float = 0.0):
         pays = torch.stack([side[scenes] < 0, side[scenes] > 0], dim=-1)
         return (quality * (0.2 + 0.8 * pays[:, None])).flatten(1, 2)
 
-    numbers = reinforcement.Settings(
-        iterations=100, scenes_per_iteration=16, samples=8, epochs=3, minibatch_scenes=8,
-        trained_steps=2, eta=1.0, std_floor=0.3,
-        baseline=baseline, gamma=0.99, clip_first=0.05, clip_last=0.1, choice_clip=0.2, target_kl=0.5,
-        learning_rate=0.02, critic_learning_rate=0.01, cloning_weight=cloning_weight,
-        choice_cloning_weight=cloning_weight, max_grad_norm=10.0,
-    )  # fmt: skip
+    numbers = bandit_settings(baseline, cloning_weight, sampled_anchors)
     generator = torch.Generator().manual_seed(0)
     anchors, schedule = torch.zeros(2, PLAN_POSES, 3), TruncatedSchedule(2)
     cached, alone = {"status": status}, FramePairs(torch.full((32,), -1), np.zeros((32, NUM_COLUMNS)))
@@ -230,6 +234,31 @@ def test_ppo_finds_the_optimum_of_a_bandit(baseline):
     assert left[0] > 0.9 and right[1] > 0.9
     assert history[-1]["reward_chosen"] > history[0]["reward_chosen"] + 0.2
     assert history[0]["kl_to_il"] < history[-1]["kl_to_il"]
+
+
+def test_only_the_likeliest_anchors_are_sampled():
+    class Near(Bandit):
+        """Moves no plan, and prefers those near the scene's status."""
+
+        def denoiser(self, tokens):
+            return lambda noisy, t: (noisy, -(noisy.mean(dim=(-2, -1)) - tokens["status"][:, 0]).abs())
+
+    def reward(scenes, plans, extended):
+        return plans.mean(dim=(-2, -1))
+
+    planner, anchors = Near().eval(), torch.arange(4.0)[:, None, None].expand(4, PLAN_POSES, 3)
+    cached, alone = {"status": torch.tensor([0.2, 1.9])[:, None, None]}, FramePairs(torch.full((2,), -1), np.zeros(0))
+    numbers = replace(bandit_settings("group"), samples=3, std_floor=1e-3, eta=0.0)
+    scenes, schedule, generator = torch.arange(2), TruncatedSchedule(2), torch.Generator().manual_seed(0)
+    known = (cached, alone, scenes, anchors, schedule, numbers, generator)
+    old = reinforcement.roll_out(planner, planner, reward, *known)
+    assert old.anchors.tolist() == [[0, 1], [1, 2]]
+    assert torch.allclose(old.rewards, old.anchors[:, None].float(), atol=0.5)
+
+
+def test_more_anchors_than_the_policy_has_are_refused():
+    with pytest.raises(ValueError, match="ppo.anchors: 3 of a policy that has 2"):
+        bandit_run("group", sampled_anchors=3)
 
 
 def test_behaviour_cloning_holds_the_policy_near_imitation():
