@@ -210,6 +210,6 @@ def draw_curves(ax: Axes, log: pd.DataFrame, x: str, columns: Sequence[str], yla
         rows = log[[x, column]].dropna()
         ax.plot(rows[x], rows[column], label=column.replace("_", " "), color=colour)
     ax.set(xlabel=x.replace("_", " "), ylabel=ylabel)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     if len(columns) > 1:
         ax.legend(fontsize="small")
