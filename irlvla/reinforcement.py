@@ -132,10 +132,10 @@ def simulator_reward(tokens: Sequence[str], contexts: Path, human_filter: bool, 
     return reward
 
 
-def chain_without_noise(denoise: Denoise, anchors: Tensor, schedule: TruncatedSchedule) -> Chain:
-    """As the policy drives: from anchors (B, K, T, 3)."""
-    noise = anchors.new_zeros(*anchors.shape[:2], schedule.steps + 1, *anchors.shape[2:])
-    return sample_chain(denoise, anchors, noise, schedule)
+def chain_without_noise(denoise: Denoise, anchors: Tensor, schedule: TruncatedSchedule, scenes: int) -> Chain:
+    """As the policy drives in so many scenes: from anchors (K, T, 3), normalised."""
+    noise = anchors.new_zeros(scenes, len(anchors), schedule.steps + 1, *anchors.shape[1:])
+    return sample_chain(denoise, anchors.expand(scenes, -1, -1, -1), noise, schedule)
 
 
 @torch.no_grad()
@@ -152,21 +152,23 @@ def roll_out(
     generator: torch.Generator,
 ) -> RollOut:
     """Chains from fresh noise in `scenes` (B,), their probabilities and rewards; anchors (K, T, 3) normalised."""
-    tokens, before = (take(cached, rows) for rows in (scenes, pairs.previous[scenes].clamp(min=0)))
-    denoise, everywhere = planner.denoiser(tokens), anchors.expand(len(scenes), -1, -1, -1)
-    likeliest = chain_without_noise(denoise, everywhere, schedule).logits.topk(s.anchors).indices.sort().values
+    tokens, follows = take(cached, scenes), pairs.previous[scenes] >= 0
+    denoise = planner.denoiser(tokens)
+    everywhere = chain_without_noise(denoise, anchors, schedule, len(scenes))
+    likeliest = everywhere.logits.topk(s.anchors).indices.sort().values
     starts = anchors[likeliest].repeat(1, s.samples, 1, 1)  # (B, N, T, 3), anchors run fastest
     noise = torch.randn(*starts.shape[:2], schedule.steps + 1, *starts.shape[2:], generator=generator)
     chain = sample_chain(denoise, starts, noise, schedule, s.eta, s.std_floor)
     imitated = replay_chain(reference.denoiser(tokens), chain.plans, schedule, s.eta, s.std_floor)
     plans = planner.normalizer.denormalize(chain.final)
-    driven = chain_without_noise(planner.denoiser(before), everywhere, schedule)
-    earlier = best_plan(planner.normalizer.denormalize(driven.final), driven.logits)
+    earlier = torch.zeros_like(plans[:, 0])  # of no meaning where no scene precedes
+    if follows.any():
+        before = take(cached, pairs.previous[scenes[follows]])
+        driven = chain_without_noise(planner.denoiser(before), anchors, schedule, len(before["status"]))
+        earlier[follows] = best_plan(planner.normalizer.denormalize(driven.final), driven.logits)
     rewards = reward(scenes, plans, pairs.extended_comfort(scenes, plans, earlier))
-    groups = (s.samples, s.anchors)
-    log_prob = ppo.chain_log_prob(chain, s.trained_steps).unflatten(1, groups)
-    logits, rewards = chain.logits.unflatten(1, groups), rewards.unflatten(1, groups)
-    return RollOut(chain, imitated, likeliest, log_prob, logits, rewards)
+    flat = ppo.chain_log_prob(chain, s.trained_steps), chain.logits, rewards
+    return RollOut(chain, imitated, likeliest, *(values.unflatten(1, (s.samples, s.anchors)) for values in flat))
 
 
 def advantages(old: RollOut, values: Tensor, baseline: str) -> tuple[Tensor, Tensor]:
