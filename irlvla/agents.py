@@ -50,8 +50,7 @@ def batches(cached: Tokens, scenes: int = BATCH_SCENES) -> Iterator[Tokens]:
 @torch.no_grad()
 def policy_candidates(policy: Policy, cached: Tokens) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Denoised candidates (n, K, T, 3) in metres and radians, and their logits (n, K), without any noise."""
-    shape = (len(policy.anchors), policy.schedule.steps + 1, PLAN_POSES, 3)
-    results = [policy.plan(tokens, torch.zeros(len(tokens["status"]), *shape)) for tokens in batches(cached)]
+    results = [policy.plan(tokens) for tokens in batches(cached)]
     return tuple(torch.cat(parts).numpy() for parts in zip(*results, strict=True))
 
 

@@ -185,12 +185,17 @@ def _chain(
 def sample_chain(
     denoise: Denoise,
     anchors: Tensor,
-    noise: Tensor,
+    noise: Tensor | None,
     schedule: TruncatedSchedule,
     eta: float = 0.0,
     std_floor: float = 0.0,
 ) -> Chain:
-    """Denoise anchors (B, K, T, 3) with unit noise (B, K, S + 1, T, 3): the first for the anchors, then one a step."""
+    """Denoise anchors (B, K, T, 3) with unit noise (B, K, S + 1, T, 3): the first for the anchors, then one a step.
+
+    None: without noise, as a policy drives.
+    """
+    if noise is None:
+        noise = anchors.new_zeros(*anchors.shape[:2], schedule.steps + 1, *anchors.shape[2:])
     first = torch.full((len(anchors),), schedule.timesteps[0], device=anchors.device)
     start = schedule.add_noise(anchors, noise[:, :, 0], first)
 

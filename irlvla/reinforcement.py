@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from irlvla import ppo
-from irlvla.diffusion import Chain, Denoise, TruncatedSchedule, replay_chain, sample_chain
+from irlvla.diffusion import Chain, TruncatedSchedule, replay_chain, sample_chain
 from irlvla.epdms.scores import SUB_SCORES
 from irlvla.frame_pairs import FramePairs
 from irlvla.models.planner import Planner
@@ -132,12 +132,6 @@ def simulator_reward(tokens: Sequence[str], contexts: Path, human_filter: bool, 
     return reward
 
 
-def chain_without_noise(denoise: Denoise, anchors: Tensor, schedule: TruncatedSchedule, scenes: int) -> Chain:
-    """As the policy drives in so many scenes: from anchors (K, T, 3), normalised."""
-    noise = anchors.new_zeros(scenes, len(anchors), schedule.steps + 1, *anchors.shape[1:])
-    return sample_chain(denoise, anchors.expand(scenes, -1, -1, -1), noise, schedule)
-
-
 @torch.no_grad()
 def roll_out(
     planner: Planner,
@@ -154,8 +148,8 @@ def roll_out(
     """Chains from fresh noise in `scenes` (B,), their probabilities and rewards; anchors (K, T, 3) normalised."""
     tokens, follows = take(cached, scenes), pairs.previous[scenes] >= 0
     denoise = planner.denoiser(tokens)
-    everywhere = chain_without_noise(denoise, anchors, schedule, len(scenes))
-    likeliest = everywhere.logits.topk(s.anchors).indices.sort().values
+    everywhere = anchors.expand(len(scenes), -1, -1, -1)
+    likeliest = sample_chain(denoise, everywhere, None, schedule).logits.topk(s.anchors).indices.sort().values
     starts = anchors[likeliest].repeat(1, s.samples, 1, 1)  # (B, N, T, 3), anchors run fastest
     noise = torch.randn(*starts.shape[:2], schedule.steps + 1, *starts.shape[2:], generator=generator)
     chain = sample_chain(denoise, starts, noise, schedule, s.eta, s.std_floor)
@@ -164,7 +158,7 @@ def roll_out(
     earlier = torch.zeros_like(plans[:, 0])  # of no meaning where no scene precedes
     if follows.any():
         before = take(cached, pairs.previous[scenes[follows]])
-        driven = chain_without_noise(planner.denoiser(before), anchors, schedule, len(before["status"]))
+        driven = sample_chain(planner.denoiser(before), everywhere[follows], None, schedule)
         earlier[follows] = best_plan(planner.normalizer.denormalize(driven.final), driven.logits)
     rewards = reward(scenes, plans, pairs.extended_comfort(scenes, plans, earlier))
     flat = ppo.chain_log_prob(chain, s.trained_steps), chain.logits, rewards

@@ -151,9 +151,9 @@ class Policy(SavedModule):
         clean, logits = denoise_twice(self.planner.denoiser(tokens), anchors, noise, t, self.schedule)
         return self.normalizer.denormalize(clean.flatten(0, 1)), logits.flatten(0, 1)
 
-    def chain(self, tokens: dict[str, Tensor], noise: Tensor, eta: float = 0.0, std_floor: float = 0.0) -> Chain:
-        """Denoising of all anchors with unit noise (B, K, steps + 1, T, 3)."""
-        anchors = self.normalized_anchors(len(noise))
+    def chain(self, tokens: dict[str, Tensor], noise: Tensor | None, eta: float = 0.0, std_floor: float = 0.0) -> Chain:
+        """Denoising of all anchors with unit noise (B, K, steps + 1, T, 3), or without any."""
+        anchors = self.normalized_anchors(len(tokens["status"]))
         return sample_chain(self.planner.denoiser(tokens), anchors, noise, self.schedule, eta, std_floor)
 
     def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
@@ -166,9 +166,6 @@ class Policy(SavedModule):
 
         Without noise (B, K, steps + 1, T, 3) the chain starts at the anchors themselves: that is what drives.
         """
-        if noise is None:
-            size = len(tokens["status"])
-            noise = self.anchors.new_zeros(size, len(self.anchors), self.schedule.steps + 1, PLAN_POSES, 3)
         chain = self.chain(tokens, noise)
         return self.normalizer.denormalize(chain.final), chain.logits
 
