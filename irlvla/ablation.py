@@ -19,10 +19,11 @@ from irlvla.evaluation import available_groups, evaluate
 from irlvla.imitation import imitation_data, planner_beside, planner_loss
 from irlvla.models.policy import Policy
 from irlvla.params import Imitation
-from irlvla.prerequisites import STUDY, require
+from irlvla.prerequisites import PIPELINE, STUDY, require
 from irlvla.scenes.navsim import Dataset
 from irlvla.scenes.targets import load_targets
 from irlvla.side_by_side import side_by_side
+from irlvla.study import MAIN_SEED
 from irlvla.tokens import TokenStore
 from irlvla.training import Optimization, discard_checkpoints, fit
 
@@ -48,7 +49,7 @@ def ablate(runs: Path, out: Path, p: Imitation, root: Path, workers: int) -> pd.
 
     Raises FileNotFoundError if `runs` lacks data or imitation.
     """
-    require(STUDY, runs / "data", runs / "imitation")
+    require(PIPELINE if p.seed == MAIN_SEED else STUDY, runs / "data", runs / "imitation")
     out.mkdir(parents=True, exist_ok=True)
     dataset = Dataset(root, root / "splits" / "test_two_stage.yaml")
     prepared = load_targets(runs / "data" / "scenes" / "test.npz")["tokens"].tolist()

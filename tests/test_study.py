@@ -127,6 +127,13 @@ def test_without_a_main_run_no_table_is_begun(main, arguments, missing, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
+def test_a_missing_seed_of_the_study_is_made_by_the_study(tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="runs/study/seed1/data is missing: run `make study` first"):
+        ablation.main(["runs/study/seed1", "out", "--seed", "1"])
+
+
 @pytest.mark.parametrize("command", ["table", "closed_loop"])
 def test_a_table_over_seeds_names_the_seed_that_was_not_run(command, tmp_path, monkeypatch):
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
