@@ -164,6 +164,7 @@ class Ppo(Section):
     critic_learning_rate: PositiveFloat
     cloning_weight: NonNegativeFloat  # of the denoising steps
     choice_cloning_weight: NonNegativeFloat
+    rolling_back_cost: NonNegativeFloat  # reward lost per metre that a plan comes behind its start
     max_grad_norm: PositiveFloat
 
 

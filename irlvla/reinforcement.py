@@ -30,6 +30,7 @@ from irlvla.models.policy import best_plan
 from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.models.reward_model import compose
 from irlvla.reward_data import Candidates, score_candidates
+from irlvla.rolling_back import rolled_back_m
 
 Tokens = dict[str, Tensor]  # name -> (B, L, D)
 # Scene rows (B,), plans (B, N, T, 3) in metres, extended comfort (B, N) or NaN, see `frame_pairs.py` -> rewards (B, N).
@@ -60,6 +61,7 @@ class Settings:
     critic_learning_rate: float
     cloning_weight: float  # of the denoising steps
     choice_cloning_weight: float
+    rolling_back_cost: float  # reward lost per metre that a plan comes behind its start
     max_grad_norm: float
 
 
@@ -161,6 +163,7 @@ def roll_out(
         driven = sample_chain(planner.denoiser(before), everywhere[follows], None, schedule)
         earlier[follows] = best_plan(planner.normalizer.denormalize(driven.final), driven.logits)
     rewards = reward(scenes, plans, pairs.extended_comfort(scenes, plans, earlier))
+    rewards = rewards - s.rolling_back_cost * rolled_back_m(plans)
     flat = ppo.chain_log_prob(chain, s.trained_steps), chain.logits, rewards
     return RollOut(chain, imitated, likeliest, *(values.unflatten(1, (s.samples, s.anchors)) for values in flat))
 

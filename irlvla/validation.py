@@ -3,9 +3,9 @@
     python -m irlvla.validation SEED...     the main run and these seeds of `make study`
 
 Scores the plans that notebook 07 made for all validation scenes: EPDMS of one stage with replayed traffic, extended
-comfort where the frame before is a scene too. Changes of the project are chosen on these towns, so the table is no
-measure of how good an agent is in new ones; it says whether agents differ. It is `runs/study/validation.csv`
-(.md, .tex).
+comfort where the frame before is a scene too; and says how many of them roll back. Changes of the project are chosen on
+these towns, so the table is no measure of how good an agent is in new ones; it says whether agents differ. It is
+`runs/study/validation.csv` (.md, .tex).
 """
 
 import argparse
@@ -26,6 +26,7 @@ from irlvla.frame_pairs import FramePairs
 from irlvla.models.reward_model import compose
 from irlvla.progress import progress
 from irlvla.reward_data import Candidates, score_candidates
+from irlvla.rolling_back import rolls_back
 from irlvla.saved_scenes import saved_plans
 from irlvla.study import REFERENCE, evaluation_folders
 from irlvla.tables import write_table
@@ -33,7 +34,7 @@ from irlvla.tables import write_table
 Plans = Mapping[str, NDArray[np.float64]]  # agent -> (n, T, 3)
 
 SPLIT = "val"
-MEANS = ["score", *SHORT.values()]
+MEANS = ["score", *SHORT.values(), "rolls_back"]
 
 
 def single_scores(samples: pd.DataFrame, plans: Plans, contexts: Path, jobs: int) -> pd.DataFrame:
@@ -53,7 +54,8 @@ def single_scores(samples: pd.DataFrame, plans: Plans, contexts: Path, jobs: int
     for agent in agents:
         some, extended = rows.loc[agent].loc[tokens], pairs.of_driven(torch.from_numpy(plans[agent]))
         score = compose({name: torch.tensor(some[name].to_numpy()) for name in SUB_SCORES}, extended)
-        parts.append(some.assign(agent=agent, EC=extended.numpy(), score=score.numpy()))
+        back = rolls_back(plans[agent])
+        parts.append(some.assign(agent=agent, EC=extended.numpy(), score=score.numpy(), rolls_back=back))
     return pd.concat(parts).reset_index().rename(columns=SHORT)
 
 

@@ -110,7 +110,7 @@ def test_sampled_plans_are_compared_with_what_the_policy_drives_half_a_second_be
         iterations=1, scenes_per_iteration=3, anchors=2, samples=2, epochs=1, minibatch_scenes=3, trained_steps=2,
         eta=0.0, std_floor=1e-6, baseline="group", gamma=1.0, clip_first=0.1, clip_last=0.1, choice_clip=0.1,
         target_kl=1.0, learning_rate=0.0, critic_learning_rate=0.0, cloning_weight=0.0, choice_cloning_weight=0.0,
-        max_grad_norm=1.0,
+        rolling_back_cost=0.0, max_grad_norm=1.0,
     )  # fmt: skip
     cached = {"status": torch.full((3, 1, 2), prefers)}
     planner, anchors = TwoPlans(), torch.zeros(2, PLAN_POSES, 3)

@@ -201,7 +201,7 @@ def bandit_settings(baseline: str, cloning_weight: float = 0.0, sampled_anchors:
         trained_steps=2, eta=1.0, std_floor=0.3,
         baseline=baseline, gamma=0.99, clip_first=0.05, clip_last=0.1, choice_clip=0.2, target_kl=0.5,
         learning_rate=0.02, critic_learning_rate=0.01, cloning_weight=cloning_weight,
-        choice_cloning_weight=cloning_weight, max_grad_norm=10.0,
+        choice_cloning_weight=cloning_weight, rolling_back_cost=0.0, max_grad_norm=10.0,
     )  # fmt: skip
 
 
