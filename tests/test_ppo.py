@@ -256,6 +256,27 @@ def test_only_the_likeliest_anchors_are_sampled():
     assert torch.allclose(old.rewards, old.anchors[:, None].float(), atol=0.5)
 
 
+def test_a_reward_is_lowered_by_the_cost_of_the_metres_that_a_plan_rolls_back():
+    class StandsOrRollsBack(Bandit):
+        """Its two candidates stand, and roll back by half a metre."""
+
+        def denoiser(self, tokens):
+            plans = torch.zeros(2, PLAN_POSES, 3)
+            plans[1, :, 0] = -0.5
+            return lambda noisy, t: (plans.expand_as(noisy), torch.zeros(noisy.shape[:2]))
+
+    def reward(scenes, plans, extended):
+        return torch.full(plans.shape[:2], 0.8)
+
+    planner, anchors = StandsOrRollsBack().eval(), torch.zeros(2, PLAN_POSES, 3)
+    cached, alone = {"status": torch.zeros(2, 1, 1)}, FramePairs(torch.full((2,), -1), np.zeros(0))
+    numbers = replace(bandit_settings("group"), samples=1, std_floor=1e-6, eta=0.0, rolling_back_cost=0.2)
+    scenes, schedule, generator = torch.arange(2), TruncatedSchedule(2), torch.Generator().manual_seed(0)
+    known = (cached, alone, scenes, anchors, schedule, numbers, generator)
+    old = reinforcement.roll_out(planner, planner, reward, *known)
+    assert torch.allclose(old.rewards, torch.tensor([0.8, 0.7]).expand(2, 1, 2), atol=1e-4)
+
+
 def test_more_anchors_than_the_policy_has_are_refused():
     with pytest.raises(ValueError, match="ppo.anchors: 3 of a policy that has 2"):
         bandit_run("group", sampled_anchors=3)

@@ -1,4 +1,4 @@
-"""Plans that roll back: measured along their own course, and dear to PPO although EPDMS allows them."""
+"""Plans that roll back: measured along their own course, and allowed by EPDMS."""
 
 from dataclasses import replace
 
@@ -6,13 +6,9 @@ import numpy as np
 import pytest
 import torch
 from epdms_scenes import road
-from torch import nn
 
 from irlvla import PLAN_POSES
-from irlvla.diffusion import PlanNormalizer, TruncatedSchedule
-from irlvla.epdms.states import AX, NUM_COLUMNS, VX
-from irlvla.frame_pairs import FramePairs
-from irlvla.reinforcement import Settings, roll_out
+from irlvla.epdms.states import AX, VX
 from irlvla.reward_data import score_single_plans
 from irlvla.rolling_back import TOLERANCE_M, rolled_back_m, rolls_back
 
@@ -58,36 +54,3 @@ def test_epdms_gives_a_plan_that_rolls_back_as_much_as_one_that_stands(tmp_path)
     scores = score_single_plans(["rest", "rest"], np.stack([along(0.0), back]), tmp_path, jobs=1)
     assert rolls_back(np.stack([back])).all()
     assert scores["score"].iloc[1] == pytest.approx(scores["score"].iloc[0])
-
-
-class TwoPlans(nn.Module):
-    """A planner whose two candidates are to stand and to roll back half a metre."""
-
-    normalizer = PlanNormalizer()  # the identity
-    plans = torch.from_numpy(np.stack([along(0.0), along(-0.5)])).float()
-
-    def denoiser(self, tokens):
-        return lambda noisy, t: (self.plans.expand_as(noisy), torch.zeros(noisy.shape[:2]))
-
-
-def test_rewards_of_ppo_are_lowered_by_the_cost_of_the_metres_rolled_back():
-    settings = Settings(
-        iterations=1, scenes_per_iteration=2, anchors=2, samples=1, epochs=1, minibatch_scenes=2, trained_steps=2,
-        eta=0.0, std_floor=1e-6, baseline="group", gamma=1.0, clip_first=0.1, clip_last=0.1, choice_clip=0.1,
-        target_kl=1.0, learning_rate=0.0, critic_learning_rate=0.0, cloning_weight=0.0, choice_cloning_weight=0.0,
-        rolling_back_cost=0.2, max_grad_norm=1.0,
-    )  # fmt: skip
-    planner, alone = TwoPlans(), FramePairs(torch.full((2,), -1), np.zeros((2, NUM_COLUMNS)))
-    old = roll_out(
-        planner,
-        planner,
-        lambda scenes, plans, extended: torch.full(plans.shape[:2], 0.8),
-        {"status": torch.zeros(2, 1, 1)},
-        alone,
-        torch.arange(2),
-        torch.zeros(2, PLAN_POSES, 3),
-        TruncatedSchedule(2),
-        settings,
-        torch.Generator().manual_seed(0),
-    )
-    assert torch.allclose(old.rewards, torch.tensor([0.8, 0.7]).expand(2, 1, 2), atol=1e-4)
