@@ -236,6 +236,15 @@ def test_ppo_finds_the_optimum_of_a_bandit(baseline):
     assert history[0]["kl_to_il"] < history[-1]["kl_to_il"]
 
 
+def bandit_roll_out(planner: Bandit, reward, status, anchors, **changed):
+    """A roll-out of two scenes with no noise but the floor's; no frame before either is known."""
+    numbers = replace(bandit_settings("group"), eta=0.0, **changed)
+    cached, alone = {"status": status}, FramePairs(torch.full((2,), -1), np.zeros(0))
+    scenes, schedule, generator = torch.arange(2), TruncatedSchedule(2), torch.Generator().manual_seed(0)
+    known = (cached, alone, scenes, anchors, schedule, numbers, generator)
+    return reinforcement.roll_out(planner.eval(), planner, reward, *known)
+
+
 def test_only_the_likeliest_anchors_are_sampled():
     class Near(Bandit):
         """Moves no plan, and prefers those near the scene's status."""
@@ -246,12 +255,8 @@ def test_only_the_likeliest_anchors_are_sampled():
     def reward(scenes, plans, extended):
         return plans.mean(dim=(-2, -1))
 
-    planner, anchors = Near().eval(), torch.arange(4.0)[:, None, None].expand(4, PLAN_POSES, 3)
-    cached, alone = {"status": torch.tensor([0.2, 1.9])[:, None, None]}, FramePairs(torch.full((2,), -1), np.zeros(0))
-    numbers = replace(bandit_settings("group"), samples=3, std_floor=1e-3, eta=0.0)
-    scenes, schedule, generator = torch.arange(2), TruncatedSchedule(2), torch.Generator().manual_seed(0)
-    known = (cached, alone, scenes, anchors, schedule, numbers, generator)
-    old = reinforcement.roll_out(planner, planner, reward, *known)
+    status, anchors = torch.tensor([0.2, 1.9])[:, None, None], torch.arange(4.0)[:, None, None].expand(4, PLAN_POSES, 3)
+    old = bandit_roll_out(Near(), reward, status, anchors, samples=3, std_floor=1e-3)
     assert old.anchors.tolist() == [[0, 1], [1, 2]]
     assert torch.allclose(old.rewards, old.anchors[:, None].float(), atol=0.5)
 
@@ -268,12 +273,10 @@ def test_a_reward_is_lowered_by_the_cost_of_the_metres_that_a_plan_rolls_back():
     def reward(scenes, plans, extended):
         return torch.full(plans.shape[:2], 0.8)
 
-    planner, anchors = StandsOrRollsBack().eval(), torch.zeros(2, PLAN_POSES, 3)
-    cached, alone = {"status": torch.zeros(2, 1, 1)}, FramePairs(torch.full((2,), -1), np.zeros(0))
-    numbers = replace(bandit_settings("group"), samples=1, std_floor=1e-6, eta=0.0, rolling_back_cost=0.2)
-    scenes, schedule, generator = torch.arange(2), TruncatedSchedule(2), torch.Generator().manual_seed(0)
-    known = (cached, alone, scenes, anchors, schedule, numbers, generator)
-    old = reinforcement.roll_out(planner, planner, reward, *known)
+    status, anchors = torch.zeros(2, 1, 1), torch.zeros(2, PLAN_POSES, 3)
+    old = bandit_roll_out(
+        StandsOrRollsBack(), reward, status, anchors, samples=1, std_floor=1e-6, rolling_back_cost=0.2
+    )
     assert torch.allclose(old.rewards, torch.tensor([0.8, 0.7]).expand(2, 1, 2), atol=1e-4)
 
 
