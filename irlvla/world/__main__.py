@@ -9,6 +9,7 @@ from pathlib import Path
 
 from irlvla.world.build import build, summary
 from irlvla.world.check import check
+from irlvla.world.further_towns import FURTHER_TOWNS
 from irlvla.world.report import report
 from irlvla.world.town import TOWNS
 
@@ -19,8 +20,9 @@ def main() -> int:
     make = commands.add_parser("build", help="make a dataset, or go on with one that was stopped")
     make.add_argument("out", type=Path)
     make.add_argument("--seed", type=int, default=1)
-    make.add_argument("--towns", nargs="+", choices=TOWNS, default=list(TOWNS))
+    make.add_argument("--towns", nargs="+", choices=TOWNS | FURTHER_TOWNS, default=list(TOWNS))
     make.add_argument("--logs", type=int, help="logs per town (default: each town's own number)")
+    make.add_argument("--groups", type=int, help="two-stage groups per town, a log each (default: its own number)")
     cores = len(os.sched_getaffinity(0))
     make.add_argument("--workers", type=int, default=cores, help="default: one per core")
     examine = commands.add_parser("check", help="validate a dataset; exit 1 if something is wrong")
@@ -38,9 +40,9 @@ def main() -> int:
         for paragraph in report(arguments.root, arguments.workers):
             print(paragraph, end="\n\n", flush=True)
         return 0
-    towns = [TOWNS[name] for name in arguments.towns]
-    if arguments.logs is not None:
-        towns = [dataclasses.replace(town, logs=arguments.logs) for town in towns]
+    towns = [(TOWNS | FURTHER_TOWNS)[name] for name in arguments.towns]
+    given = {name: getattr(arguments, name) for name in ("logs", "groups") if getattr(arguments, name) is not None}
+    towns = [dataclasses.replace(town, **given) for town in towns]
     started = time.monotonic()
     try:
         logs = build(arguments.out, arguments.seed, towns, arguments.workers)

@@ -59,7 +59,7 @@ class Town:
         return MAP_OF_SPLIT[self.split]
 
 
-def _random(seed: int, iterations: int, min_m: int, max_m: int, lanes: int, speed: float, *extra: str) -> tuple:
+def random_streets(seed: int, iterations: int, min_m: int, max_m: int, lanes: int, speed: float, *extra: str) -> tuple:
     return (
         "netgenerate", "--rand", "--seed", str(seed), "--rand.iterations", str(iterations),
         "--rand.min-distance", str(min_m), "--rand.max-distance", str(max_m), "-L", str(lanes),
@@ -115,7 +115,7 @@ TOWNS = {
             ),
         ),
         Town(
-            "birch", "train", _random(58, 20, 110, 220, 1, 11.1), (405_000.0, 5_809_000.0), 3_000_001, 11,
+            "birch", "train", random_streets(58, 20, 110, 220, 1, 11.1), (405_000.0, 5_809_000.0), 3_000_001, 11,
             cars_per_km=10.0, pedestrians=40, character="village", scenarios=(
                 "crosswalk_pedestrian", "slow_leader", "unprotected_left", "cyclist", "jaywalker",
                 "right_turn_pedestrians", "construction", "braking_leader", "stopped_leader",
@@ -148,14 +148,14 @@ TOWNS = {
             ),
         ),
         Town(
-            "maple", "train", _random(11, 20, 110, 220, 2, 13.9, "--rand.random-lanenumber", "--tls.guess"),
+            "maple", "train", random_streets(11, 20, 110, 220, 2, 13.9, "--rand.random-lanenumber", "--tls.guess"),
             (417_000.0, 5_809_000.0), 7_000_001, 12, character="organic", scenarios=(
                 "red_light", "unprotected_left", "parked_car", "right_turn_pedestrians", "stopped_leader",
                 "green_start", "jaywalker", "cut_in", "cyclist",
             ),
         ),
         Town(
-            "oak", "train", _random(23, 18, 110, 220, 2, 13.9, "--rand.random-lanenumber", "--tls.guess"),
+            "oak", "train", random_streets(23, 18, 110, 220, 2, 13.9, "--rand.random-lanenumber", "--tls.guess"),
             (420_000.0, 5_809_000.0), 8_000_001, 12, character="organic", scenarios=(
                 "green_start", "red_light", "jaywalker", "braking_leader", "construction", "unprotected_left",
                 "stopped_leader", "cyclist",
@@ -191,14 +191,14 @@ TOWNS = {
             ),
         ),
         Town(
-            "willow", "train", _random(37, 16, 110, 220, 1, 11.1, "--tls.guess", "--tls.guess.threshold", "40"),
+            "willow", "train", random_streets(37, 16, 110, 220, 1, 11.1, "--tls.guess", "--tls.guess.threshold", "40"),
             (432_000.0, 5_809_000.0), 12_000_001, 12, cars_per_km=10.0, pedestrians=40, character="village", scenarios=(
                 "red_light", "slow_leader", "jaywalker", "unprotected_left", "crosswalk_pedestrian", "cyclist",
                 "right_turn_pedestrians", "stopped_leader",
             ),
         ),
         Town(
-            "dogwood", "val", _random(73, 20, 110, 220, 2, 13.9, "--rand.random-lanenumber", "--tls.guess"),
+            "dogwood", "val", random_streets(73, 20, 110, 220, 2, 13.9, "--rand.random-lanenumber", "--tls.guess"),
             (402_000.0, 5_820_000.0), 1_000_001, 6, 4, character="organic", scenarios=(
                 "red_light", "cut_in", "right_turn_pedestrians", "parked_car", "unprotected_left", "stopped_leader",
             ),
@@ -212,7 +212,7 @@ TOWNS = {
             ),
         ),
         Town(
-            "fir", "test", _random(92, 20, 110, 220, 2, 13.9, "--rand.random-lanenumber", "--tls.guess"),
+            "fir", "test", random_streets(92, 20, 110, 220, 2, 13.9, "--rand.random-lanenumber", "--tls.guess"),
             (402_000.0, 5_830_000.0), 1_000_001, 18, 18, character="organic", scenarios=(
                 "cut_in", "red_light", "parked_car", "right_turn_pedestrians", "jaywalker", "unprotected_left",
             ),
