@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from irlvla import ablation, exploitation, hesitation, reward_towns, study, training_bench, validation
+from irlvla import ablation, exploitation, hesitation, replication, reward_towns, study, training_bench, validation
 from irlvla.params import ClosedLoop, DriverName
 from irlvla.scenes.split import Group
 
@@ -114,6 +114,7 @@ def test_without_a_main_run_a_seed_says_what_is_missing(tmp_path, monkeypatch):
         (hesitation.main, ["1"], "runs/evaluation"),
         (study.main, ["table", "1"], "runs/evaluation"),
         (reward_towns.main, ["1"], "runs/data"),
+        (replication.main, ["other", "1"], "runs/data"),
         (exploitation.main, ["runs"], "runs/data"),
         (training_bench.main, ["runs"], "runs/data"),
         (ablation.main, ["runs", "out", "--seed", "0"], "runs/data"),

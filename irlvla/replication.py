@@ -1,0 +1,144 @@
+"""The test once more, in scenes that nobody has seen: the policies of a finished study on another dataset.
+
+    python -m irlvla.world build OTHER --seed 2 --towns TOWN... --logs 54 --groups 54
+    python -m irlvla.replication OTHER SEED...     the main run and these seeds of `make study`
+
+Two-stage scores differ more between 72 groups than between imitation and reinforcement; a dataset of the embedded world
+is made in minutes. Nothing is trained: the scenes of OTHER's two-stage test split are prepared as by notebook 01, read
+by the vision-language model and by each seed's encoders, and planned by each seed's policies. The table, over all towns
+and for each, is `runs/study/replication.csv` (.md, .tex).
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from irlvla import agents
+from irlvla.command_data import CommandDataset, answer_all
+from irlvla.epdms.context import ScoringContext
+from irlvla.evaluation import available_groups, evaluate
+from irlvla.frame_pairs import FramePairs
+from irlvla.models.baselines import constant_velocity
+from irlvla.models.policy import Policy
+from irlvla.models.pretrained_vlm import load_command_model
+from irlvla.models.reward_ensemble import RewardEnsemble
+from irlvla.params import Data
+from irlvla.reranking import rated_candidates, reranked_plans
+from irlvla.reward_encoders import reward_encoders
+from irlvla.scenes.dataset import SceneDataset
+from irlvla.scenes.navsim import Dataset
+from irlvla.scenes.prepare import Recipe, prepare
+from irlvla.scenes.samples import survey_two_stage
+from irlvla.scenes.split import Group
+from irlvla.scenes.targets import load_targets
+from irlvla.study import MAIN_SEED, run_folders, seed_table
+from irlvla.tables import write_table
+from irlvla.tokens import encode_dataset
+
+NEEDED = ("data", "semantic_reasoning", "imitation", "reward_world_model", "reinforcement")
+SPLIT = "test"
+BATCH_SIZE = 16
+SHOWN = ["seeds", "groups", "score", "difference", "low", "high", "least", "most"]
+
+
+def split_yaml(root: Path) -> Path:
+    return root / "splits" / f"{SPLIT}_two_stage.yaml"
+
+
+def prepared_samples(root: Path, out: Path, p: Data, known: pd.DataFrame) -> pd.DataFrame:
+    """Samples of the two-stage test split of `root`, their images, targets and scoring contexts written below `out`.
+
+    Raises ValueError naming a town that is a training or validation town in the table of samples `known`.
+    """
+    samples = survey_two_stage(root, split_yaml(root), SPLIT, None)
+    seen = set(known.loc[known["split"] != SPLIT, "town"]) & set(samples["town"])
+    if seen:
+        raise ValueError(f"{split_yaml(root)}: policies were trained or chosen on {min(seen)}; use other towns")
+    area = (tuple(p.x_range_m), tuple(p.y_range_m))
+    recipe = Recipe(root, out, tuple(p.cameras), tuple(p.image_size), p.images, p.bev_cells, *area, p.seed)
+    prepare(recipe, samples, {f"{SPLIT}_two_stage": split_yaml(root)}, p.workers)
+    return samples
+
+
+def encoded(folder: Path, scenes: SceneDataset) -> agents.Tokens:
+    """Tokens of all scenes, by the encoders of `folder/policy.pt`."""
+    arrays = encode_dataset(Policy.load(folder / "policy.pt"), scenes, BATCH_SIZE)
+    return {kind: torch.from_numpy(values) for kind, values in arrays.items()}
+
+
+def learned_plans(run: Path, scenes: SceneDataset, pairs: FramePairs) -> dict[str, NDArray[np.float32]]:
+    """What the policies of a run drive in n scenes: (n, T, 3) by agent, as in notebook 07."""
+    cached, seeing = encoded(run / "imitation", scenes), reward_encoders(run)
+    judged = cached if seeing == run / "imitation" else encoded(seeing, scenes)
+    reward_model = RewardEnsemble.load(run / "reward_world_model" / "reward_model.pt")
+    imitation = Policy.load(run / "imitation" / "policy.pt")
+    verified, reinforced = (Policy.load(run / "reinforcement" / name) for name in ("policy_rlvr.pt", "policy.pt"))
+    rated = [rated_candidates(policy, reward_model, cached, judged) for policy in (imitation, reinforced)]
+    return {
+        "IRL-VLA-IL": agents.policy_plans(imitation, cached),
+        "IL reranked": reranked_plans(rated[0], pairs),
+        "RLVR": agents.policy_plans(verified, cached),
+        "IRL-VLA": agents.policy_plans(reinforced, cached),
+        "IRL-VLA reranked": reranked_plans(rated[1], pairs),
+    }
+
+
+def town_table(
+    scores: Sequence[pd.DataFrame], groups: Sequence[Group], town: pd.Series, samples: int, seed: int
+) -> pd.DataFrame:
+    """`seed_table` of all groups, then of each town's; `town` by token."""
+    parts = {"all": groups}
+    for group in groups:
+        parts.setdefault(town[group.now], []).append(group)
+    return pd.concat({name: seed_table(scores, some, samples, seed) for name, some in parts.items()}, names=["towns"])
+
+
+def replicate(root: Path, seeds: Sequence[int]) -> pd.DataFrame:
+    """Plan and score the groups of `root` with the main run and the given seeds; write and return `town_table`.
+
+    Below runs/study/replication: what notebook 01 would write, and the scores of every seed.
+    """
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    runs, p, evaluation = Path(params["runs"]), Data(**params["data"]), params["evaluation"]
+    folders, out = run_folders(runs, seeds, NEEDED), runs / "study" / "replication"
+    samples = prepared_samples(root, out, p, pd.read_csv(runs / "data" / "samples.csv"))
+    targets, tokens = load_targets(out / "scenes" / f"{SPLIT}.npz"), samples["token"].tolist()
+    contexts, blobs, dataset = out / "contexts", out / "sensor_blobs", Dataset(root, split_yaml(root))
+    groups = available_groups(dataset.split.groups, tokens)
+    command_model = load_command_model(runs / "semantic_reasoning" / "vlm")
+    meta = answer_all(command_model, CommandDataset(targets, blobs, p.cameras), BATCH_SIZE, "meta tokens")["meta"]
+    scenes = SceneDataset(targets, blobs, Policy.load(runs / "imitation" / "policy.pt").image_hw, meta)
+    pairs = FramePairs.load(samples, tokens, contexts)
+    rules = (agents.pdm_closed_plan(ScoringContext.load(contexts / f"{token}.npz")) for token in tokens)
+    marks = {"constant velocity": constant_velocity(targets["status"]), "PDM-Closed": np.stack(list(rules))}
+    scores = []
+    for seed, run in zip((MAIN_SEED, *seeds), folders, strict=True):
+        driven = marks | learned_plans(run, scenes, pairs)
+        plans = {agent: dict(zip(tokens, some, strict=True)) for agent, some in driven.items()}
+        scores.append(evaluate(dataset, contexts, groups, plans, evaluation["workers"]))
+        scores[-1].to_csv(out / f"scores_seed{seed}.csv", index=False, float_format="%.6f")
+    drawn = (evaluation["bootstrap_samples"], evaluation["seed"])
+    table = town_table(scores, groups, samples.set_index("token")["town"], *drawn)
+    shows = "Two-stage EPDMS in groups made afterwards, and difference from IRL-VLA-IL, 95 % intervals over groups"
+    note = f"{len(groups)} groups of {samples['town'].nunique()} towns, {len(scores)} training seeds"
+    write_table(table, runs / "study" / "replication", shows, note)
+    return table
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write the table and print it."""
+    parser = argparse.ArgumentParser(prog="python -m irlvla.replication", description=__doc__.splitlines()[0])
+    parser.add_argument("root", type=Path, help="dataset in NAVSIM format with a two-stage test split")
+    parser.add_argument("seeds", type=int, nargs="*", help="of the study, beside the main run")
+    options = parser.parse_args(arguments)
+    print(replicate(options.root, options.seeds)[SHOWN].round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()

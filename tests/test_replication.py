@@ -1,0 +1,102 @@
+"""The policies of a tiny study on the two-stage groups of the small dataset in NAVSIM format."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_policy
+import torch
+import yaml
+from navsim_tiny import ROOT as TINY
+from navsim_tiny import split_yaml
+
+from irlvla import replication
+from irlvla.models.semantic import CommandModel
+from irlvla.scenes.split import load_split
+
+torch.set_num_threads(1)
+PROJECT = Path(__file__).resolve().parents[1]
+SIZE = (tiny_policy.HEIGHT, tiny_policy.WIDTH)
+SEMANTIC = {"tokens_per_view": 2, "vision_dim": 32, "vision_layers": 1, "text_dim": 32, "text_layers": 2}
+
+
+def save_policies(run: Path, seed: int) -> None:
+    """Imitation, a reward model, the same policy again as IRL-VLA, and another one as RLVR."""
+    for name in ("imitation", "reward_world_model", "reinforcement"):
+        (run / name).mkdir(parents=True)
+    policy, other = (tiny_policy.policy(s, meta_channels=SEMANTIC["text_dim"]) for s in (seed, seed + 10))
+    policy.save(run / "imitation" / "policy.pt")
+    policy.save(run / "reinforcement" / "policy.pt")
+    other.save(run / "reinforcement" / "policy_rlvr.pt")
+    tiny_policy.reward_ensemble(policy, 2).save(run / "reward_world_model" / "reward_model.pt")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A folder with `params.yaml`, a finished main run and seed 1, and another dataset of one two-stage group."""
+    folder = tmp_path_factory.mktemp("project")
+    params = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    params["data"] |= {"cameras": ["CAM_F0"], "image_size": list(SIZE), "bev_cells": tiny_policy.CELLS, "workers": 1}
+    params["evaluation"] |= {"bootstrap_samples": 50, "workers": 1}
+    (folder / "params.yaml").write_text(json.dumps(params))
+    runs, second = folder / params["runs"], folder / params["runs"] / "study" / "seed1"
+    save_policies(runs, 0), save_policies(second, 1)
+    torch.manual_seed(0)
+    CommandModel.small(("CAM_F0",), (32, 64), **SEMANTIC).save(runs / "semantic_reasoning" / "vlm")
+    for run in (runs, second):
+        (run / "data").mkdir()
+        (run / "semantic_reasoning").mkdir(exist_ok=True)
+    pd.DataFrame({"split": ["train", "test"], "town": ["berlin", "fir"]}).to_csv(runs / "data" / "samples.csv")
+    (folder / "other" / "splits").mkdir(parents=True)
+    for part in ("maps", "navhard_two_stage", "navsim_logs", "splits/scene_filter"):
+        (folder / "other" / part).symlink_to(TINY / part)
+    (folder / "other" / "splits" / "test_two_stage.yaml").symlink_to(split_yaml("two"))
+    return folder
+
+
+def test_each_seed_drives_all_groups_and_a_policy_saved_twice_scores_the_same(project, monkeypatch):
+    monkeypatch.chdir(project)
+    table = replication.replicate(Path("other"), [1])
+    groups = len(load_split(split_yaml("two")).groups)
+    whole = table.loc["all"]
+    assert (whole["seeds"] == 2).all() and (whole["groups"] == groups).all()
+    assert (whole.loc["IRL-VLA", ["difference", "least", "most"]] == 0).all(axis=None)
+    assert (whole.loc["RLVR", "most"] != 0).any()
+    scores = [pd.read_csv(f"runs/study/replication/scores_seed{seed}.csv").set_index("agent") for seed in (0, 1)]
+    by_seed = [table.loc["PDM-Closed", "score"].to_numpy() for table in scores]
+    np.testing.assert_array_equal(*by_seed)  # a rule has no seed
+    assert not np.array_equal(*(table.loc["IRL-VLA-IL", "score"].to_numpy() for table in scores))
+    pd.testing.assert_frame_equal(pd.read_csv("runs/study/replication.csv")["score"].to_frame(),
+                                  table.reset_index()["score"].to_frame(), atol=1e-6)  # fmt: skip
+    again = replication.replicate(Path("other"), [1])
+    pd.testing.assert_frame_equal(again, table)
+
+
+def test_towns_that_were_trained_on_are_refused_before_anything_is_written(project, monkeypatch, tmp_path):
+    shutil.copy(project / "params.yaml", tmp_path)
+    (tmp_path / "other").symlink_to(project / "other")
+    shutil.copytree(project / "runs", tmp_path / "runs", ignore=shutil.ignore_patterns("replication*"))
+    towns = replication.survey_two_stage(TINY, split_yaml("two"), "test", None)["town"]
+    pd.DataFrame({"split": ["val"], "town": towns[:1]}).to_csv(tmp_path / "runs" / "data" / "samples.csv")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"chosen on {towns[0]}; use other towns"):
+        replication.main(["other"])
+    assert not (tmp_path / "runs" / "study" / "replication").exists()
+
+
+def test_the_table_has_all_groups_and_those_of_each_town():
+    tokens = ["a", "b", "c", "d", "e", "f", "g", "h"]
+    groups = (replication.Group("a", "b", (("c", "d"),)), replication.Group("e", "f", (("g", "h"),)))
+    rows = [
+        {"agent": agent, "token": token, "score": score, "weight": 1.0}
+        for agent, values in {"IRL-VLA-IL": (0.5, 0.5), "IRL-VLA": (0.6, 0.8)}.items()
+        for token, score in zip(tokens, np.repeat(values, 4), strict=True)
+    ]
+    town = pd.Series(np.repeat(["fir", "alder"], 4), index=tokens)
+    table = replication.town_table([pd.DataFrame(rows)], groups, town, 50, 0)
+    gains = table.xs(("IRL-VLA", "stage_one"), level=("agent", "stage"))
+    assert gains["difference"].to_dict() == pytest.approx({"all": 0.2, "fir": 0.1, "alder": 0.3})
+    assert gains["groups"].to_dict() == {"all": 2, "fir": 1, "alder": 1}
