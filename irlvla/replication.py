@@ -1,16 +1,16 @@
 """The test once more, in scenes that nobody has seen: the policies of a finished study on another dataset.
 
-    python -m irlvla.world build OTHER --seed 2 --towns TOWN... --logs 54 --groups 54
     python -m irlvla.replication OTHER SEED...     the main run and these seeds of `make study`
 
-Two-stage scores differ more between 72 groups than between imitation and reinforcement; a dataset of the embedded world
-is made in minutes. Nothing is trained: the scenes of OTHER's two-stage test split are prepared as by notebook 01, read
-by the vision-language model and by each seed's encoders, and planned by each seed's policies. The table, over all towns
-and for each, is `runs/study/replication.csv` (.md, .tex).
+Scores differ more between 72 groups than between imitation and reinforcement, and a dataset of the embedded world is
+made in minutes (`make study` builds `runs/study/towns`). Nothing is trained: the scenes of OTHER's two-stage test split
+are prepared as by notebook 01, read by the vision-language model and by each seed's encoders, and planned by each
+seed's policies. For all towns and for each, `runs/study/replication.csv` (.md, .tex) has the scores against imitation,
+`replication_against_irl_vla.csv` against IRL-VLA.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ from irlvla.scenes.prepare import Recipe, prepare
 from irlvla.scenes.samples import survey_two_stage
 from irlvla.scenes.split import Group
 from irlvla.scenes.targets import load_targets
-from irlvla.study import MAIN_SEED, run_folders, seed_table
+from irlvla.study import MAIN_SEED, REFERENCE, REINFORCED, run_folders, seed_table
 from irlvla.tables import write_table
 from irlvla.tokens import encode_dataset
 
@@ -89,25 +89,42 @@ def learned_plans(run: Path, scenes: SceneDataset, pairs: FramePairs) -> dict[st
     }
 
 
-def town_table(
-    scores: Sequence[pd.DataFrame], groups: Sequence[Group], town: pd.Series, samples: int, seed: int
-) -> pd.DataFrame:
-    """`seed_table` of all groups, then of each town's; `town` by token."""
-    parts = {"all": groups}
+def parts_of(groups: Sequence[Group], town: pd.Series, tested: Collection[str]) -> dict[str, list[Group]]:
+    """Groups by what they are counted under: all, towns in which the main run is `tested` or further ones, each town.
+
+    `town` by token.
+    """
+    parts: dict[str, list[Group]] = {}
     for group in groups:
-        parts.setdefault(town[group.now], []).append(group)
-    return pd.concat({name: seed_table(scores, some, samples, seed) for name, some in parts.items()}, names=["towns"])
+        name = town[group.now]
+        for part in ("all", "test towns" if name in tested else "further towns", name):
+            parts.setdefault(part, []).append(group)
+    return parts
+
+
+def write_tables(
+    scores: Sequence[pd.DataFrame], parts: Mapping[str, Sequence[Group]], runs: Path, samples: int, seed: int
+) -> pd.DataFrame:
+    """Write `seed_table` of every part, against imitation and against IRL-VLA; returns the former."""
+    note, tables = f"{len(parts['all'])} groups, {len(scores)} training seeds", []
+    for name, reference in {"replication": REFERENCE, "replication_against_irl_vla": REINFORCED}.items():
+        found = {part: seed_table(scores, groups, samples, seed, reference) for part, groups in parts.items()}
+        tables.append(pd.concat(found, names=["towns"]))
+        shows = f"Two-stage EPDMS in scenes made afterwards, difference from {reference}, 95 % intervals over groups"
+        write_table(tables[-1], runs / "study" / name, shows, note)
+    return tables[0]
 
 
 def replicate(root: Path, seeds: Sequence[int]) -> pd.DataFrame:
-    """Plan and score the groups of `root` with the main run and the given seeds; write and return `town_table`.
+    """Plan and score the groups of `root` with the main run and the given seeds; `write_tables` of it.
 
     Below runs/study/replication: what notebook 01 would write, and the scores of every seed.
     """
     params = yaml.safe_load(Path("params.yaml").read_text())
     runs, p, evaluation = Path(params["runs"]), Data(**params["data"]), params["evaluation"]
     folders, out = run_folders(runs, seeds, NEEDED), runs / "study" / "replication"
-    samples = prepared_samples(root, out, p, pd.read_csv(runs / "data" / "samples.csv"))
+    known = pd.read_csv(runs / "data" / "samples.csv")
+    samples = prepared_samples(root, out, p, known)
     targets, tokens = load_targets(out / "scenes" / f"{SPLIT}.npz"), samples["token"].tolist()
     contexts, blobs, dataset = out / "contexts", out / "sensor_blobs", Dataset(root, split_yaml(root))
     groups = available_groups(dataset.split.groups, tokens)
@@ -123,12 +140,9 @@ def replicate(root: Path, seeds: Sequence[int]) -> pd.DataFrame:
         plans = {agent: dict(zip(tokens, some, strict=True)) for agent, some in driven.items()}
         scores.append(evaluate(dataset, contexts, groups, plans, evaluation["workers"]))
         scores[-1].to_csv(out / f"scores_seed{seed}.csv", index=False, float_format="%.6f")
-    drawn = (evaluation["bootstrap_samples"], evaluation["seed"])
-    table = town_table(scores, groups, samples.set_index("token")["town"], *drawn)
-    shows = "Two-stage EPDMS in groups made afterwards, and difference from IRL-VLA-IL, 95 % intervals over groups"
-    note = f"{len(groups)} groups of {samples['town'].nunique()} towns, {len(scores)} training seeds"
-    write_table(table, runs / "study" / "replication", shows, note)
-    return table
+    tested = set(known.loc[known["split"] == SPLIT, "town"])
+    parts = parts_of(groups, samples.set_index("token")["town"], tested)
+    return write_tables(scores, parts, runs, evaluation["bootstrap_samples"], evaluation["seed"])
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from navsim_tiny import split_yaml
 
 from irlvla import replication
 from irlvla.models.semantic import CommandModel
-from irlvla.scenes.split import load_split
+from irlvla.scenes.split import Group, load_split
 
 torch.set_num_threads(1)
 PROJECT = Path(__file__).resolve().parents[1]
@@ -87,16 +87,18 @@ def test_towns_that_were_trained_on_are_refused_before_anything_is_written(proje
     assert not (tmp_path / "runs" / "study" / "replication").exists()
 
 
-def test_the_table_has_all_groups_and_those_of_each_town():
+def test_groups_are_counted_for_all_towns_for_known_and_further_ones_and_for_each(tmp_path):
     tokens = ["a", "b", "c", "d", "e", "f", "g", "h"]
-    groups = (replication.Group("a", "b", (("c", "d"),)), replication.Group("e", "f", (("g", "h"),)))
+    groups = (Group("a", "b", (("c", "d"),)), Group("e", "f", (("g", "h"),)))
     rows = [
         {"agent": agent, "token": token, "score": score, "weight": 1.0}
         for agent, values in {"IRL-VLA-IL": (0.5, 0.5), "IRL-VLA": (0.6, 0.8)}.items()
         for token, score in zip(tokens, np.repeat(values, 4), strict=True)
     ]
-    town = pd.Series(np.repeat(["fir", "alder"], 4), index=tokens)
-    table = replication.town_table([pd.DataFrame(rows)], groups, town, 50, 0)
-    gains = table.xs(("IRL-VLA", "stage_one"), level=("agent", "stage"))
-    assert gains["difference"].to_dict() == pytest.approx({"all": 0.2, "fir": 0.1, "alder": 0.3})
-    assert gains["groups"].to_dict() == {"all": 2, "fir": 1, "alder": 1}
+    parts = replication.parts_of(groups, pd.Series(np.repeat(["fir", "alder"], 4), index=tokens), {"fir", "hazel"})
+    table = replication.write_tables([pd.DataFrame(rows)], parts, tmp_path, 50, 0)
+    gains = table.xs(("IRL-VLA", "stage_one"), level=("agent", "stage"))["difference"]
+    expected = {"all": 0.2, "test towns": 0.1, "fir": 0.1, "further towns": 0.3, "alder": 0.3}
+    assert gains.to_dict() == pytest.approx(expected)
+    against = pd.read_csv(tmp_path / "study" / "replication_against_irl_vla.csv", index_col=[0, 1, 2])
+    assert against.loc[("alder", "IRL-VLA-IL", "stage_one"), "difference"] == pytest.approx(-0.3)

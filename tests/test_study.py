@@ -65,7 +65,10 @@ def test_the_matrix_runs_the_learning_stages_from_their_own_notebooks():
     stages = yaml.safe_load((ROOT / "notebooks" / "study" / "dvc.yaml").read_text())["stages"]
     ablations, driving = ("ablation", "ablation_main"), ("closed_loop_main", "closed_loop", "closed_loop_table")
     tables = ("table", "hesitation", "validation", "reward_towns", "exploitation")
-    assert tuple(stages) == (*study.LEARNING, *ablations, *tables, *driving)
+    again = ("towns", "replication")
+    assert tuple(stages) == (*study.LEARNING, *ablations, *tables, *again, *driving)
+    assert f"build {stages['towns']['outs'][0]} " in stages["towns"]["cmd"]
+    assert stages["replication"]["cmd"] == f"python -m irlvla.replication {stages['towns']['outs'][0]} 1 2"
     assert stages["closed_loop_main"]["cmd"] == f"python -m irlvla.study run closed_loop {study.MAIN_SEED}"
     for name in (*study.LEARNING, "closed_loop"):
         assert stages[name]["cmd"] == f"python -m irlvla.study run {name} ${{item.seed}}"
