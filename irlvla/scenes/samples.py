@@ -62,9 +62,15 @@ def scenario_of(speed: str, path: str, speed_mps: float) -> str:
 
 
 @lru_cache(maxsize=4)
+def _split(split_yaml: Path) -> Split:
+    """Read once by each worker: a file that lists all tokens takes as long as a log of 20 s."""
+    return load_split(split_yaml)
+
+
+@lru_cache(maxsize=4)
 def dataset_of_log(root: Path, split_yaml: Path, log_name: str) -> Dataset:
     """The scenes of one log of a split; a worker takes up one log after the other."""
-    split = load_split(split_yaml)
+    split = _split(split_yaml)
     return Dataset(root, Split(split.data_split, replace(split.scene_filter, log_names=(log_name,), tokens=None)))
 
 
@@ -106,7 +112,7 @@ def _row(scene: Scene, split: str, kind: str, previous: str) -> dict:
 
 def _survey_log(root: Path, split_yaml: Path, log_name: str, split: str) -> list[dict]:
     dataset = dataset_of_log(root, split_yaml, log_name)
-    wanted = load_split(split_yaml).scene_filter.tokens
+    wanted = _split(split_yaml).scene_filter.tokens
     kept = set(dataset.tokens if wanted is None else wanted)
     rows, earlier = [], {}  # present time of a scene [us] -> its token
     for token in dataset.tokens:
