@@ -66,18 +66,18 @@ def prepared_samples(root: Path, out: Path, p: Data, known: pd.DataFrame) -> pd.
     return samples
 
 
-def encoded(folder: Path, scenes: SceneDataset) -> agents.Tokens:
-    """Tokens of all scenes, by the encoders of `folder/policy.pt`."""
-    arrays = encode_dataset(Policy.load(folder / "policy.pt"), scenes, BATCH_SIZE)
+def encoded(policy: Policy, scenes: SceneDataset) -> agents.Tokens:
+    """Tokens of all scenes, by the encoders of a policy."""
+    arrays = encode_dataset(policy, scenes, BATCH_SIZE)
     return {kind: torch.from_numpy(values) for kind, values in arrays.items()}
 
 
 def learned_plans(run: Path, scenes: SceneDataset, pairs: FramePairs) -> dict[str, NDArray[np.float32]]:
     """What the policies of a run drive in n scenes: (n, T, 3) by agent, as in notebook 07."""
-    cached, seeing = encoded(run / "imitation", scenes), reward_encoders(run)
-    judged = cached if seeing == run / "imitation" else encoded(seeing, scenes)
+    imitation, seeing = Policy.load(run / "imitation" / "policy.pt"), reward_encoders(run)
+    cached = encoded(imitation, scenes)
+    judged = cached if seeing == run / "imitation" else encoded(Policy.load(seeing / "policy.pt"), scenes)
     reward_model = RewardEnsemble.load(run / "reward_world_model" / "reward_model.pt")
-    imitation = Policy.load(run / "imitation" / "policy.pt")
     verified, reinforced = (Policy.load(run / "reinforcement" / name) for name in ("policy_rlvr.pt", "policy.pt"))
     rated = [rated_candidates(policy, reward_model, cached, judged) for policy in (imitation, reinforced)]
     return {

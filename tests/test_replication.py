@@ -36,7 +36,7 @@ def save_policies(run: Path, seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A folder with `params.yaml`, a finished main run and seed 1, and another dataset of one two-stage group."""
+    """A folder with `params.yaml`, a finished main run and seed 1, and another dataset with a few two-stage groups."""
     folder = tmp_path_factory.mktemp("project")
     params = yaml.safe_load((PROJECT / "params.yaml").read_text())
     params["data"] |= {"cameras": ["CAM_F0"], "image_size": list(SIZE), "bev_cells": tiny_policy.CELLS, "workers": 1}

@@ -13,6 +13,8 @@ from irlvla.world.further_towns import FURTHER_TOWNS
 from irlvla.world.report import report
 from irlvla.world.town import TOWNS
 
+EVERY_TOWN = TOWNS | FURTHER_TOWNS
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="irlvla.world", description=__doc__)
@@ -20,7 +22,7 @@ def main() -> int:
     make = commands.add_parser("build", help="make a dataset, or go on with one that was stopped")
     make.add_argument("out", type=Path)
     make.add_argument("--seed", type=int, default=1)
-    make.add_argument("--towns", nargs="+", choices=TOWNS | FURTHER_TOWNS, default=list(TOWNS))
+    make.add_argument("--towns", nargs="+", choices=EVERY_TOWN, default=list(TOWNS))
     make.add_argument("--logs", type=int, help="logs per town (default: each town's own number)")
     make.add_argument("--groups", type=int, help="two-stage groups per town, a log each (default: its own number)")
     cores = len(os.sched_getaffinity(0))
@@ -40,7 +42,7 @@ def main() -> int:
         for paragraph in report(arguments.root, arguments.workers):
             print(paragraph, end="\n\n", flush=True)
         return 0
-    towns = [(TOWNS | FURTHER_TOWNS)[name] for name in arguments.towns]
+    towns = [EVERY_TOWN[name] for name in arguments.towns]
     given = {name: getattr(arguments, name) for name in ("logs", "groups") if getattr(arguments, name) is not None}
     towns = [dataclasses.replace(town, **given) for town in towns]
     started = time.monotonic()
