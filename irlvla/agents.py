@@ -1,14 +1,14 @@
-"""Who drives: every planner of the tables, over cached tokens (07) and live in a `Scene` (08).
+"""Who drives: every planner of the tables, over cached tokens.
 
-A live agent is a function (scene, images (C, H, W, 3) uint8 in the order of its cameras) -> plan (T, 3) in the ego
-frame. All are deterministic: the diffusion starts at the noise-free anchors, takes noise-free steps, and the candidate
-with the highest score is driven. Imitation trains the score to find the candidate nearest to the human; reinforcement
-learning trains it on to find the one of the highest reward. Who asks the reward model as well: `reranking.py`.
+All are deterministic: the diffusion starts at the noise-free anchors, takes noise-free steps, and the candidate with
+the highest score is driven. Imitation trains the score to find the candidate nearest to the human; reinforcement
+learning trains it on to find the one of the highest reward. Who asks the reward model as well: `reranking.py`; the same
+planners live: `seeing_agents.py`.
 
     n scenes   K candidates   V modes of a vocabulary   S denoising steps
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -18,33 +18,22 @@ from torch import Tensor
 
 from irlvla import PLAN_POSES
 from irlvla.epdms.context import ScoringContext
-from irlvla.models import baselines
 from irlvla.models.checks import checked, perceived_faults
 from irlvla.models.policy import Policy, best_plan
 from irlvla.models.regression import RegressionHead
 from irlvla.models.reward_ensemble import RewardEnsemble
-from irlvla.models.semantic import CommandModel
-from irlvla.scenes.dataset import normalize_images
-from irlvla.scenes.scene import Scene
-from irlvla.scenes.targets import camera_inputs
 from irlvla.side_by_side import side_by_side
-from irlvla.world.rig import fitted_intrinsics
 
 Array = NDArray[np.float64]
 Tokens = dict[str, Tensor]
-Agent = Callable[[Scene, NDArray[np.uint8]], Array]
 
 BATCH_SCENES = 32
-COMMAND, VELOCITY = slice(0, 4), slice(4, 6)  # columns of `Scene.status`
 
 
 def batches(cached: Tokens, scenes: int = BATCH_SCENES) -> Iterator[Tokens]:
     """Cached tokens of n scenes in single precision, so many at a time."""
     for rows in torch.arange(len(cached["status"])).split(scenes):
         yield {name: values[rows].float() for name, values in cached.items()}
-
-
-# ------------------------------------------------------------------ over cached tokens
 
 
 @torch.no_grad()
@@ -113,54 +102,3 @@ def human_plan(context: ScoringContext) -> Array:
 def pdm_closed_plan(context: ScoringContext) -> Array:
     """(T, 3) PDM-Closed's plan, a planner that knows map and objects; it is EPDMS' reference for progress."""
     return context.reference_poses[::-1][: 5 * PLAN_POSES : 5][::-1]  # 4.0, 3.5 ... 0.5 s of 10 Hz poses
-
-
-# ------------------------------------------------------------------ live
-
-
-def constant_velocity_agent(scene: Scene, images: NDArray[np.uint8]) -> Array:
-    return baselines.constant_velocity(scene.status()[None])[0]
-
-
-def ego_status_agent(model: baselines.EgoStatusMLP) -> Agent:
-    return lambda scene, images: model(scene.status()[None])[0]
-
-
-def policy_agent(policy: Policy, command_model: CommandModel, checks: bool = False) -> Agent:
-    """IRL-VLA after imitation or after reinforcement learning, by the policy given; with explicit checks if wanted."""
-    plans = checked_plans if checks else policy_plans
-    return lambda scene, images: plans(policy, encode_scene(policy, command_model, scene, images))[0]
-
-
-def vocabulary_agent(
-    policy: Policy, command_model: CommandModel, reward_model: RewardEnsemble, vocabulary: Array
-) -> Agent:
-    """The reward model as a planner: it scores a fixed vocabulary on the policy's tokens (Hydra-MDP, GTRS)."""
-    return lambda scene, images: vocabulary_plans(
-        reward_model, vocabulary, encode_scene(policy, command_model, scene, images)
-    )[0]
-
-
-@torch.no_grad()
-def encode_scene(policy: Policy, command_model: CommandModel, scene: Scene, images: NDArray[np.uint8]) -> Tokens:
-    """Tokens (1, L, D) of a live scene.
-
-    `images` (C, H, W, 3) of `command_model.cameras`, in the size that the policy was trained with.
-    """
-    status = scene.status()
-    command = torch.tensor([int(status[-1, COMMAND].argmax())])
-    speed_mps = torch.tensor([float(np.linalg.norm(status[-1, VELOCITY]))])
-    cameras = camera_inputs(scene, command_model.cameras)
-    sizes = [tuple(size) for size in cameras["camera_size_px"].tolist()]
-    intrinsics = [
-        fitted_intrinsics(matrix, size, *images.shape[1:3])
-        for matrix, size in zip(cameras["intrinsics"], sizes, strict=True)
-    ]
-    batch = {
-        "images": normalize_images(images),
-        "intrinsics": torch.from_numpy(np.stack(intrinsics)).float(),
-        "ego_from_camera": torch.from_numpy(cameras["ego_from_camera"]),
-        "status": torch.from_numpy(status).float(),
-        "meta": command_model.meta_tokens(torch.from_numpy(images)[None], command, speed_mps)[0],
-    }
-    return policy.encode({name: values[None] for name, values in batch.items()})

@@ -1,4 +1,4 @@
-"""Drivers of the closed loop: the planners of `agents` with the camera images that they need.
+"""Drivers of the closed loop: the planners of `seeing_agents` with the camera images that they need.
 
 Each `make_*` returns an agent, scene -> plan (T, 3) in the ego frame, and is called in the process where it drives.
 """
@@ -12,16 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from irlvla import PLAN_POSES
-from irlvla.agents import Agent as SeeingAgent
-from irlvla.agents import (
-    constant_velocity_agent,
-    ego_status_agent,
-    encode_scene,
-    pdm_closed_plan,
-    policy_agent,
-    regression_plans,
-    vocabulary_agent,
-)
+from irlvla.agents import pdm_closed_plan
 from irlvla.closed_loop import Agent
 from irlvla.diffusion import fit_anchors
 from irlvla.epdms.build import scoring_context
@@ -31,10 +22,18 @@ from irlvla.models.pretrained_vlm import load_command_model
 from irlvla.models.regression import RegressionHead
 from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.models.semantic import CommandModel
-from irlvla.reranking import reranked_agent
 from irlvla.reward_encoders import reward_encoders
 from irlvla.scenes.scene import Scene
 from irlvla.scenes.targets import load_targets
+from irlvla.seeing_agents import Agent as SeeingAgent
+from irlvla.seeing_agents import (
+    constant_velocity_agent,
+    ego_status_agent,
+    policy_agent,
+    regression_agent,
+    reranked_agent,
+    vocabulary_agent,
+)
 from irlvla.suite import Driver, file_version
 from irlvla.world.cameras import render
 
@@ -94,12 +93,8 @@ def make_policy(policy_path: Path, command_model_folder: Path, checks: bool) -> 
 @cache
 def make_regression_head(head_path: Path, policy_path: Path, command_model_folder: Path) -> Agent:
     """One plan straight from the tokens of the imitation policy's encoders."""
-    head, (policy, command_model) = RegressionHead.load(head_path), _encoders(policy_path, command_model_folder)
-
-    def agent(scene: Scene, images: NDArray[np.uint8]) -> Array:
-        return regression_plans(head, encode_scene(policy, command_model, scene, images))[0]
-
-    return _seeing(agent, policy, command_model)
+    policy, command_model = _encoders(policy_path, command_model_folder)
+    return _seeing(regression_agent(policy, command_model, RegressionHead.load(head_path)), policy, command_model)
 
 
 @cache

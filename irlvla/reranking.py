@@ -15,16 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from irlvla.agents import BATCH_SCENES, Agent, Tokens, batches, encode_scene, policy_candidates
-from irlvla.epdms.build import ego_states
-from irlvla.frame_pairs import FramePairs, comfort_after
+from irlvla.agents import BATCH_SCENES, Tokens, batches, policy_candidates
+from irlvla.frame_pairs import FramePairs
 from irlvla.models.policy import Policy, best_plan
 from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.models.reward_model import Scores, compose
-from irlvla.models.semantic import CommandModel
-from irlvla.scenes.scene import Scene
-
-Array = NDArray[np.float64]
 
 REWARD_TEMPERATURE = 1 / 80  # chosen on validation towns (docs/choices.md)
 
@@ -70,28 +65,3 @@ def reranked_plans(
         extended = pairs.extended_comfort(rows, rated.plans[rows], driven[pairs.previous[rows].clamp(min=0)])
         driven[rows] = rated.chosen(rows, extended, temperature)
     return driven.numpy()
-
-
-def reranked_agent(
-    policy: Policy, command_model: CommandModel, reward_model: RewardEnsemble, seeing: Policy | None = None
-) -> Agent:
-    """`reranked_plans` live: it remembers its last plan, and forgets it when the next scene is not half a second later.
-
-    `seeing` encodes for the reward model if it does not read the policy's own tokens.
-    """
-    last: dict[tuple[str, int], Tensor] = {}  # the last plan (T, 3), by drive and time [us]
-
-    def agent(scene: Scene, images: NDArray[np.uint8]) -> Array:
-        cached = encode_scene(policy, command_model, scene, images)
-        judged = encode_scene(seeing, command_model, scene, images) if seeing else cached
-        rated = rated_candidates(policy, reward_model, cached, judged)
-        extended = torch.full_like(rated.logits, torch.nan)
-        before, now = ((scene.log_name, int(time)) for time in scene.timestamp_us[scene.now - 1 : scene.now + 1])
-        if before in last:
-            extended[0] = comfort_after(rated.plans[0], last[before], *ego_states(scene)[[scene.now, scene.now - 1]])
-        plan = rated.chosen(torch.tensor([0]), extended, REWARD_TEMPERATURE)[0]
-        last.clear()
-        last[now] = plan
-        return plan.numpy()
-
-    return agent

@@ -8,7 +8,7 @@ import tiny_policy
 import torch
 from straight_road import CAR, road_scene
 
-from irlvla import PLAN_POSES, agents
+from irlvla import PLAN_POSES, agents, seeing_agents
 from irlvla.epdms.build import scoring_context
 from irlvla.models import baselines, checks
 from irlvla.models.semantic import CommandModel
@@ -119,6 +119,6 @@ def test_a_live_agent_plans_in_the_ego_frame_from_a_scene_and_its_images():
     policy = tiny_policy.policy(meta_channels=32)
     images = np.random.default_rng(0).integers(0, 255, (3, tiny_policy.HEIGHT, tiny_policy.WIDTH, 3), dtype=np.uint8)
     scene = road_scene([CAR])
-    plan = agents.policy_agent(policy, vlm)(scene, images)
+    plan = seeing_agents.policy_agent(policy, vlm)(scene, images)
     assert plan.shape == (PLAN_POSES, 3) and np.isfinite(plan).all()
-    assert agents.constant_velocity_agent(scene, images)[-1] == pytest.approx([32.0, 0.0, 0.0])
+    assert seeing_agents.constant_velocity_agent(scene, images)[-1] == pytest.approx([32.0, 0.0, 0.0])

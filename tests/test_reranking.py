@@ -8,13 +8,14 @@ import tiny_policy
 import torch
 from straight_road import CAR, road_scene, straight_on
 
-from irlvla import PLAN_POSES, reranking
+from irlvla import PLAN_POSES, seeing_agents
 from irlvla.agents import policy_plans
 from irlvla.epdms.build import ego_states
 from irlvla.epdms.scores import SUB_SCORES
 from irlvla.frame_pairs import FramePairs
-from irlvla.reranking import RatedCandidates, rated_candidates, reranked_agent, reranked_plans
+from irlvla.reranking import RatedCandidates, rated_candidates, reranked_plans
 from irlvla.scenes.scene import Scene
+from irlvla.seeing_agents import reranked_agent
 
 torch.set_num_threads(1)
 
@@ -97,8 +98,8 @@ def later(scene: Scene, seconds: float) -> Scene:
 )
 def test_a_live_agent_goes_on_with_its_last_plan_of_the_same_drive(monkeypatch, follows, driven):
     answers = iter([rated(-1.0), rated(1.0)])
-    monkeypatch.setattr(reranking, "encode_scene", lambda *_: {})
-    monkeypatch.setattr(reranking, "rated_candidates", lambda *_: next(answers))
+    monkeypatch.setattr(seeing_agents, "encode_scene", lambda *_: {})
+    monkeypatch.setattr(seeing_agents, "rated_candidates", lambda *_: next(answers))
     agent, scene = reranked_agent(None, None, None), road_scene([CAR])
     np.testing.assert_allclose(agent(scene, None), STEADY, atol=1e-5)
     np.testing.assert_allclose(agent(follows(scene), None), driven, atol=1e-5)

@@ -5,8 +5,9 @@ an intelligent driver model (IDM) that brakes for forecast objects and red light
 them accidents, are kept, because they move everyone's progress score.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import shapely
@@ -80,6 +81,16 @@ class Surroundings:
     heading: Array  # (O,)
     is_light: NDArray[np.bool_]  # (O,)
 
+    @cached_property
+    def trees(self) -> list[shapely.STRtree]:
+        """To find shapes by place, at every forecast step."""
+        return [shapely.STRtree(shapes) for shapes in self.polygons]
+
+    @cached_property
+    def centroids(self) -> NDArray[np.object_]:
+        """(FORECAST_STEPS, O) points."""
+        return shapely.centroid(self.polygons)
+
 
 def surroundings(objects: Objects, red_lights: list[shapely.Polygon]) -> Surroundings:
     """Objects (already the relevant ones) and the polygons of red connectors of the route."""
@@ -104,26 +115,37 @@ def propose(centerline: Array, ego_state: Array, speed_limit_mps: float, around:
     target_mps = SPEED_FRACTIONS * limit
     middle = Path(centerline)
     paths = [middle] + [middle.shifted(offset) for offset in LATERAL_OFFSETS_M[1:]]
-    return np.concatenate([_follow(path, ego_state, target_mps, around) for path in paths])
+    return _follow(paths, ego_state, target_mps, around)
 
 
-def _follow(path: Path, ego_state: Array, target_mps: Array, around: Surroundings) -> Array:
-    """(V, 41, 3) poses of V target speeds along one path."""
-    start = path.line.project(shapely.Point(ego_state[:2]))
-    progress, speed = np.full(len(target_mps), start), np.full(len(target_mps), ego_state[VX])
-    poses = np.empty((len(target_mps), NUM_STATES, 3))
-    poses[:, 0] = path.at(np.maximum(progress, MIN_PROGRESS_M))
-    find_leader = _leader_finder(path, start, target_mps.max(), around)
+def _follow(paths: Sequence[Path], ego_state: Array, target_mps: Array, around: Surroundings) -> Array:
+    """(L V, 41, 3) poses of V target speeds along each of L paths, step by step side by side."""
+    starts = [path.line.project(shapely.Point(ego_state[:2])) for path in paths]
+    progress, targets = np.repeat(starts, len(target_mps)), np.tile(target_mps, len(paths))
+    speed = np.full(len(targets), ego_state[VX])
+    poses = np.empty((len(targets), NUM_STATES, 3))
+    poses[:, 0] = _poses_at(paths, progress)
+    reach_m = abs(target_mps.max()) * CORRIDOR_HORIZON_S
+    find_leaders = [_leader_finder(path, start, reach_m, around) for path, start in zip(paths, starts, strict=True)]
     # The official planner looks for leaders at even steps only, so that at step 1 the leader is an empty entry:
     # an obstacle at the start of the path, for which every proposal brakes.
-    leader = np.zeros((len(target_mps), 3))
+    leader = np.zeros((len(targets), 3))
     for step in range(1, NUM_STATES):
         if step % 2 == 0:
-            leader = find_leader(step, progress, poses[:, step - 1])
-        acceleration = idm_acceleration(progress, speed, leader, target_mps)
+            boxes = ego_polygons(poses[:, step - 1])
+            seen = (values.reshape(len(paths), len(target_mps), -1) for values in (progress, poses[:, step - 1], boxes))
+            parts = zip(find_leaders, *seen, strict=True)
+            leader = np.concatenate([find(step, p[:, 0], xyh[:, 2], box) for find, p, xyh, box in parts])
+        acceleration = idm_acceleration(progress, speed, leader, targets)
         progress, speed = progress + STEP_S * speed, speed + STEP_S * acceleration
-        poses[:, step] = path.at(np.maximum(progress, MIN_PROGRESS_M))
+        poses[:, step] = _poses_at(paths, progress)
     return poses
+
+
+def _poses_at(paths: Sequence[Path], progress_m: Array) -> Array:
+    """Poses (L V, 3) at V distances (L V,) along each of L paths."""
+    along = np.maximum(progress_m, MIN_PROGRESS_M).reshape(len(paths), -1)
+    return np.concatenate([path.at(distances) for path, distances in zip(paths, along, strict=True)])
 
 
 def idm_acceleration(progress_m: Array, speed_mps: Array, leader: Array, target_mps: Array) -> Array:
@@ -138,23 +160,22 @@ def idm_acceleration(progress_m: Array, speed_mps: Array, leader: Array, target_
 
 
 def _leader_finder(
-    path: Path, start_m: float, max_speed_mps: float, around: Surroundings
-) -> Callable[[int, Array, Array], Array]:
-    """A function (step, progress (V,), poses (V, 3)) -> leader (V, 3) for one path."""
-    reach = start_m + abs(max_speed_mps) * CORRIDOR_HORIZON_S
-    corridor = path.between(start_m, reach).buffer(vehicle.WIDTH_M / 2, cap_style="square")
-    in_corridor = [shapely.STRtree(shapes).query(corridor, predicate="intersects") for shapes in around.polygons]
+    path: Path, start_m: float, reach_m: float, around: Surroundings
+) -> Callable[[int, Array, Array, NDArray[np.object_]], Array]:
+    """A function (step, progress (V,), heading (V,), ego boxes (V, 1)) -> leader (V, 3) for one path."""
+    corridor = path.between(start_m, start_m + reach_m).buffer(vehicle.WIDTH_M / 2, cap_style="square")
+    in_corridor = [tree.query(corridor, predicate="intersects") for tree in around.trees]
     shape_progress = [
-        shapely.line_locate_point(path.line, shapely.centroid(shapes[near]))
-        for shapes, near in zip(around.polygons, in_corridor, strict=True)
+        shapely.line_locate_point(path.line, points[near])
+        for points, near in zip(around.centroids, in_corridor, strict=True)
     ]
 
-    def find(step: int, progress_m: Array, poses: Array) -> Array:
+    def find(step: int, progress_m: Array, heading: Array, boxes: NDArray[np.object_]) -> Array:
         forecast = step // STEPS_PER_FORECAST
         near = in_corridor[forecast]  # in the tree's order, which decides between equally near shapes
-        gap = shapely.distance(ego_polygons(poses)[:, None], around.polygons[forecast, near])
+        gap = shapely.distance(boxes, around.polygons[forecast, near])
         gap[shape_progress[forecast] <= progress_m[:, None]] = np.inf
-        return leaders_of(path.length_m, progress_m, poses[:, 2], gap, around, near)
+        return leaders_of(path.length_m, progress_m, heading, gap, around, near)
 
     return find
 

@@ -46,7 +46,10 @@ STD_RGB = np.array([0.229, 0.224, 0.225], np.float32) * 255
 
 def normalize_images(images: NDArray[np.uint8]) -> torch.Tensor:
     """(..., H, W, 3) RGB bytes to the network's (..., 3, H, W) float32."""
-    return torch.from_numpy(np.moveaxis((images.astype(np.float32) - MEAN_RGB) / STD_RGB, -1, -3).copy())
+    values = np.moveaxis(images, -1, -3).astype(np.float32, order="C")
+    values -= MEAN_RGB[:, None, None]
+    values /= STD_RGB[:, None, None]
+    return torch.from_numpy(values)
 
 
 def check_batch(batch: Mapping[str, torch.Tensor], contract: Mapping[str, tuple[str | int, ...]]) -> None:
