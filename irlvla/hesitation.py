@@ -45,30 +45,35 @@ def hesitates(plans: Mapping[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
 def hesitant_rows(
     scores: pd.DataFrame, tokens: Sequence[str], plans: Mapping[str, NDArray[np.float64]]
 ) -> pd.DataFrame:
-    """Rows of `scores` (of `evaluation.evaluate`) in the scenes where imitation hesitates, with their plans' lengths.
+    """Rows of `scores` in the scenes where imitation hesitates, with short names and the lengths of the plans.
 
-    `plans` (n, T, 3) by agent, of the scenes `tokens`.
+    `scores` have columns agent, token, score and the sub-scores; `plans` (n, T, 3) by agent, of the scenes `tokens`.
     """
     chosen = [token for token, is_so in zip(tokens, hesitates(plans), strict=True) if is_so]
     lengths = {agent: pd.Series(length_m(array), index=tokens) for agent, array in plans.items()}
-    rows = scores[scores["token"].isin(chosen) & scores["stage"].notna()]
+    rows = scores[scores["token"].isin(chosen)]
     found = [lengths[agent][token] for agent, token in zip(rows["agent"], rows["token"], strict=True)]
     return rows.rename(columns=SHORT).assign(length_m=found)
 
 
-def hesitation_table(rows: pd.DataFrame, groups: Sequence[Group], samples: int, seed: int) -> pd.DataFrame:
+def group_of(groups: Sequence[Group]) -> pd.Series:
+    """Number of a scene's group, by token."""
+    return pd.Series({token: i for i, group in enumerate(groups) for token in group.tokens}, name="groups")
+
+
+def hesitation_table(rows: pd.DataFrame, cluster: pd.Series, samples: int, seed: int) -> pd.DataFrame:
     """A row per agent: means over scenes and seeds, and the difference of EP and score from imitation with intervals.
 
-    `rows` are those of `hesitant_rows` with a column seed; intervals come from drawing whole groups.
+    `rows` are those of `hesitant_rows` with a column seed. Intervals come from drawing whole clusters of scenes:
+    `cluster` by token, named as its members are called (groups, logs).
     """
-    group_of = {token: i for i, group in enumerate(groups) for token in group.tokens}
     of_agent = {agent: some.set_index(["seed", "token"]) for agent, some in rows.groupby("agent", sort=False)}
     imitation = of_agent[REFERENCE]
-    clusters = np.array([group_of[token] for _, token in imitation.index])
+    clusters = cluster[imitation.index.get_level_values("token")].to_numpy()
     lines = []
     for agent, some in of_agent.items():
         values = some.loc[imitation.index, COLUMNS].astype(float)
-        line = {"agent": agent, "scenes": len(values), "groups": len(np.unique(clusters)), **values.mean()}
+        line = {"agent": agent, "scenes": len(values), cluster.name: len(np.unique(clusters)), **values.mean()}
         for name in ("EP", "score"):
             difference = (values[name] - imitation[name].astype(float)).to_numpy()
             low, high = clustered_interval(difference, clusters, samples, seed)
@@ -86,11 +91,11 @@ def main(arguments: list[str] | None = None) -> None:
     seeds = parser.parse_args(arguments).seeds
     parts = []
     for run, folder in enumerate(evaluation_folders(runs, seeds)):
-        scores = pd.read_csv(folder / "scores.csv")
-        tokens = scores.loc[scores["stage"].notna(), "token"].unique().tolist()
+        scores = pd.read_csv(folder / "scores.csv").dropna(subset="stage")
+        tokens = scores["token"].unique().tolist()
         parts.append(hesitant_rows(scores, tokens, saved_plans(folder, tokens)).assign(seed=run))
     rows, groups = pd.concat(parts), evaluated_groups(Path(evaluation["root"]), tokens)
-    settings = groups, evaluation["bootstrap_samples"], evaluation["seed"]
+    settings = group_of(groups), evaluation["bootstrap_samples"], evaluation["seed"]
     scenario = rows["token"].map(pd.read_csv(runs / "data" / "samples.csv").set_index("token")["scenario"])
     result = hesitation_table(rows, *settings)
     by_scenario = pd.concat(

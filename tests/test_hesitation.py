@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from irlvla.hesitation import COLUMNS, hesitant_rows, hesitates, hesitation_table
+from irlvla.hesitation import COLUMNS, group_of, hesitant_rows, hesitates, hesitation_table
 from irlvla.scenes.split import Group
 
 TOKENS = ["a", "b", "c"]
@@ -46,7 +46,9 @@ def test_differences_are_paired_by_scene_and_seed_and_vary_by_group():
         short = dict(zip(LONG_NAMES[1:], ("NC", "DAC", "TLC"), strict=True)) | {"time_to_collision_within_bound": "TTC"}
         return table[table["token"] != "b"].rename(columns=short).assign(seed=seed, length_m=2.0)
 
-    table = hesitation_table(pd.concat([of_seed(0, 0.3, 0.3), of_seed(1, 0.5, 0.3)]), GROUPS, samples=400, seed=0)
+    table = hesitation_table(
+        pd.concat([of_seed(0, 0.3, 0.3), of_seed(1, 0.5, 0.3)]), group_of(GROUPS), samples=400, seed=0
+    )
     row = table.loc["IRL-VLA"]
     assert (row["scenes"], row["groups"]) == (4, 2)
     assert row["EP_difference"] == pytest.approx((0.2 + 0.4 + 0 + 0) / 4)

@@ -1,60 +1,25 @@
 """The policies of a tiny study on the two-stage groups of the small dataset in NAVSIM format."""
 
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import tiny_policy
+import tiny_study
 import torch
-import yaml
 from navsim_tiny import ROOT as TINY
 from navsim_tiny import split_yaml
 
 from irlvla import replication
-from irlvla.models.semantic import CommandModel
 from irlvla.scenes.split import Group, load_split
 
 torch.set_num_threads(1)
-PROJECT = Path(__file__).resolve().parents[1]
-SIZE = (tiny_policy.HEIGHT, tiny_policy.WIDTH)
-SEMANTIC = {"tokens_per_view": 2, "vision_dim": 32, "vision_layers": 1, "text_dim": 32, "text_layers": 2}
-
-
-def save_policies(run: Path, seed: int) -> None:
-    """Imitation, a reward model, the same policy again as IRL-VLA, and another one as RLVR."""
-    for name in ("imitation", "reward_world_model", "reinforcement"):
-        (run / name).mkdir(parents=True)
-    policy, other = (tiny_policy.policy(s, meta_channels=SEMANTIC["text_dim"]) for s in (seed, seed + 10))
-    policy.save(run / "imitation" / "policy.pt")
-    policy.save(run / "reinforcement" / "policy.pt")
-    other.save(run / "reinforcement" / "policy_rlvr.pt")
-    tiny_policy.reward_ensemble(policy, 2).save(run / "reward_world_model" / "reward_model.pt")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A folder with `params.yaml`, a finished main run and seed 1, and another dataset with a few two-stage groups."""
-    folder = tmp_path_factory.mktemp("project")
-    params = yaml.safe_load((PROJECT / "params.yaml").read_text())
-    params["data"] |= {"cameras": ["CAM_F0"], "image_size": list(SIZE), "bev_cells": tiny_policy.CELLS, "workers": 1}
-    params["evaluation"] |= {"bootstrap_samples": 50, "workers": 1}
-    (folder / "params.yaml").write_text(json.dumps(params))
-    runs, second = folder / params["runs"], folder / params["runs"] / "study" / "seed1"
-    save_policies(runs, 0), save_policies(second, 1)
-    torch.manual_seed(0)
-    CommandModel.small(("CAM_F0",), (32, 64), **SEMANTIC).save(runs / "semantic_reasoning" / "vlm")
-    for run in (runs, second):
-        (run / "data").mkdir()
-        (run / "semantic_reasoning").mkdir(exist_ok=True)
-    pd.DataFrame({"split": ["train", "test"], "town": ["berlin", "fir"]}).to_csv(runs / "data" / "samples.csv")
-    (folder / "other" / "splits").mkdir(parents=True)
-    for part in ("maps", "navhard_two_stage", "navsim_logs", "splits/scene_filter"):
-        (folder / "other" / part).symlink_to(TINY / part)
-    (folder / "other" / "splits" / "test_two_stage.yaml").symlink_to(split_yaml("two"))
-    return folder
+    return tiny_study.make(tmp_path_factory.mktemp("project"))
 
 
 def test_each_seed_drives_all_groups_and_a_policy_saved_twice_scores_the_same(project, monkeypatch):

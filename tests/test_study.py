@@ -8,7 +8,17 @@ import pandas as pd
 import pytest
 import yaml
 
-from irlvla import ablation, exploitation, hesitation, replication, reward_towns, study, training_bench, validation
+from irlvla import (
+    ablation,
+    exploitation,
+    hesitation,
+    logged_starts,
+    replication,
+    reward_towns,
+    study,
+    training_bench,
+    validation,
+)
 from irlvla.params import ClosedLoop, DriverName
 from irlvla.scenes.split import Group
 
@@ -65,10 +75,11 @@ def test_the_matrix_runs_the_learning_stages_from_their_own_notebooks():
     stages = yaml.safe_load((ROOT / "notebooks" / "study" / "dvc.yaml").read_text())["stages"]
     ablations, driving = ("ablation", "ablation_main"), ("closed_loop_main", "closed_loop", "closed_loop_table")
     tables = ("table", "hesitation", "validation", "reward_towns", "exploitation")
-    again = ("towns", "replication")
+    again = ("towns", "replication", "logged_starts")
     assert tuple(stages) == (*study.LEARNING, *ablations, *tables, *again, *driving)
     assert f"build {stages['towns']['outs'][0]} " in stages["towns"]["cmd"]
-    assert stages["replication"]["cmd"] == f"python -m irlvla.replication {stages['towns']['outs'][0]} 1 2"
+    for name in again[1:]:
+        assert stages[name]["cmd"] == f"python -m irlvla.{name} {stages['towns']['outs'][0]} 1 2"
     assert stages["closed_loop_main"]["cmd"] == f"python -m irlvla.study run closed_loop {study.MAIN_SEED}"
     for name in (*study.LEARNING, "closed_loop"):
         assert stages[name]["cmd"] == f"python -m irlvla.study run {name} ${{item.seed}}"
@@ -118,6 +129,7 @@ def test_without_a_main_run_a_seed_says_what_is_missing(tmp_path, monkeypatch):
         (study.main, ["table", "1"], "runs/evaluation"),
         (reward_towns.main, ["1"], "runs/data"),
         (replication.main, ["other", "1"], "runs/data"),
+        (logged_starts.main, ["other", "1"], "runs/data"),
         (exploitation.main, ["runs"], "runs/data"),
         (training_bench.main, ["runs"], "runs/data"),
         (ablation.main, ["runs", "out", "--seed", "0"], "runs/data"),

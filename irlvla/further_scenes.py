@@ -1,0 +1,96 @@
+"""Scenes of a dataset that was made after all training, planned by the policies of a finished study.
+
+Nothing is trained: the scenes are prepared as by notebook 01, read by the vision-language model and by each seed's
+encoders, and planned by each seed's policies. `replication.py` scores two-stage groups of them, `logged_starts.py`
+single scenes.
+
+    n scenes   T plan poses
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from irlvla import agents
+from irlvla.command_data import CommandDataset, answer_all
+from irlvla.epdms.context import ScoringContext
+from irlvla.frame_pairs import FramePairs
+from irlvla.models.baselines import constant_velocity
+from irlvla.models.policy import Policy
+from irlvla.models.pretrained_vlm import load_command_model
+from irlvla.models.reward_ensemble import RewardEnsemble
+from irlvla.params import Data
+from irlvla.reranking import rated_candidates, reranked_plans
+from irlvla.reward_encoders import reward_encoders
+from irlvla.scenes.dataset import SceneDataset
+from irlvla.scenes.prepare import Recipe, prepare
+from irlvla.scenes.targets import load_targets
+from irlvla.tokens import encode_dataset
+
+Plans = dict[str, NDArray[np.float32]]  # agent -> (n, T, 3)
+
+NEEDED = ("data", "semantic_reasoning", "imitation", "reward_world_model", "reinforcement")  # stages of each run
+SPLIT = "test"
+BATCH_SIZE = 16
+
+
+def split_yaml(root: Path, split: str) -> Path:
+    """Where a dataset lists the scenes of a split."""
+    return root / "splits" / f"{split}.yaml"
+
+
+def prepare_further(root: Path, split: str, samples: pd.DataFrame, out: Path, p: Data, known: pd.DataFrame) -> None:
+    """Write images, targets and scoring contexts of the scenes `samples` of a split of `root` below `out`.
+
+    Raises ValueError naming a town that is a training or validation town in the table of samples `known`.
+    """
+    seen = set(known.loc[known["split"] != SPLIT, "town"]) & set(samples["town"])
+    if seen:
+        raise ValueError(f"{split_yaml(root, split)}: policies were trained or chosen on {min(seen)}; use other towns")
+    area = (tuple(p.x_range_m), tuple(p.y_range_m))
+    recipe = Recipe(root, out, tuple(p.cameras), tuple(p.image_size), p.images, p.bev_cells, *area, p.seed)
+    prepare(recipe, samples, {split: split_yaml(root, split)}, p.workers)
+
+
+def encoded(policy: Policy, scenes: SceneDataset) -> agents.Tokens:
+    """Tokens of all scenes, by the encoders of a policy."""
+    arrays = encode_dataset(policy, scenes, BATCH_SIZE)
+    return {kind: torch.from_numpy(values) for kind, values in arrays.items()}
+
+
+def learned_plans(run: Path, scenes: SceneDataset, pairs: FramePairs) -> Plans:
+    """What the policies of a run drive in n scenes, as in notebook 07."""
+    imitation, seeing = Policy.load(run / "imitation" / "policy.pt"), reward_encoders(run)
+    cached = encoded(imitation, scenes)
+    judged = cached if seeing == run / "imitation" else encoded(Policy.load(seeing / "policy.pt"), scenes)
+    reward_model = RewardEnsemble.load(run / "reward_world_model" / "reward_model.pt")
+    verified, reinforced = (Policy.load(run / "reinforcement" / name) for name in ("policy_rlvr.pt", "policy.pt"))
+    rated = [rated_candidates(policy, reward_model, cached, judged) for policy in (imitation, reinforced)]
+    return {
+        "IRL-VLA-IL": agents.policy_plans(imitation, cached),
+        "IL reranked": reranked_plans(rated[0], pairs),
+        "RLVR": agents.policy_plans(verified, cached),
+        "IRL-VLA": agents.policy_plans(reinforced, cached),
+        "IRL-VLA reranked": reranked_plans(rated[1], pairs),
+    }
+
+
+def plans_by_run(samples: pd.DataFrame, out: Path, p: Data, folders: Sequence[Path]) -> Iterator[Plans]:
+    """Plans of the prepared scenes by constant velocity, PDM-Closed and the policies of each run in `folders`.
+
+    The first is the main run, whose vision-language model all runs share.
+    """
+    targets, tokens = load_targets(out / "scenes" / f"{SPLIT}.npz"), samples["token"].tolist()
+    contexts, blobs = out / "contexts", out / "sensor_blobs"
+    command_model = load_command_model(folders[0] / "semantic_reasoning" / "vlm")
+    meta = answer_all(command_model, CommandDataset(targets, blobs, p.cameras), BATCH_SIZE, "meta tokens")["meta"]
+    scenes = SceneDataset(targets, blobs, Policy.load(folders[0] / "imitation" / "policy.pt").image_hw, meta)
+    pairs = FramePairs.load(samples, tokens, contexts)
+    rules = (agents.pdm_closed_plan(ScoringContext.load(contexts / f"{token}.npz")) for token in tokens)
+    marks = {"constant velocity": constant_velocity(targets["status"]), "PDM-Closed": np.stack(list(rules))}
+    for run in folders:
+        yield marks | learned_plans(run, scenes, pairs)
