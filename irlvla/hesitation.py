@@ -62,7 +62,7 @@ def group_of(groups: Sequence[Group]) -> pd.Series:
 
 
 def hesitation_table(rows: pd.DataFrame, cluster: pd.Series, samples: int, seed: int) -> pd.DataFrame:
-    """A row per agent: means over scenes and seeds, and the difference of EP and score from imitation with intervals.
+    """A row per agent: means over scenes and seeds, and the differences of some from imitation with intervals.
 
     `rows` are those of `hesitant_rows` with a column seed. Intervals come from drawing whole clusters of scenes:
     `cluster` by token, named as its members are called (groups, logs).
@@ -74,7 +74,7 @@ def hesitation_table(rows: pd.DataFrame, cluster: pd.Series, samples: int, seed:
     for agent, some in of_agent.items():
         values = some.loc[imitation.index, COLUMNS].astype(float)
         line = {"agent": agent, "scenes": len(values), cluster.name: len(np.unique(clusters)), **values.mean()}
-        for name in ("EP", "score"):
+        for name in ("EP", "NC", "DAC", "score"):
             difference = (values[name] - imitation[name].astype(float)).to_numpy()
             low, high = clustered_interval(difference, clusters, samples, seed)
             line |= {f"{name}_difference": difference.mean(), f"{name}_low": low, f"{name}_high": high}
