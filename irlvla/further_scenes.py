@@ -7,7 +7,7 @@ single scenes.
     n scenes   T plan poses
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,16 @@ BATCH_SIZE = 16
 def split_yaml(root: Path, split: str) -> Path:
     """Where a dataset lists the scenes of a split."""
     return root / "splits" / f"{split}.yaml"
+
+
+def tested_towns(known: pd.DataFrame) -> set[str]:
+    """Towns in which the main run is tested, by its table of samples."""
+    return set(known.loc[known["split"] == SPLIT, "town"])
+
+
+def kind_of_town(town: pd.Series, tested: Collection[str]) -> pd.Series:
+    """What a town is counted under: those in which the main run is `tested`, or further ones."""
+    return town.isin(tested).map({True: "test towns", False: "further towns"})
 
 
 def prepare_further(root: Path, split: str, samples: pd.DataFrame, out: Path, p: Data, known: pd.DataFrame) -> None:

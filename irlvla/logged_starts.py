@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from irlvla.further_scenes import NEEDED, SPLIT, plans_by_run, prepare_further, split_yaml
+from irlvla.further_scenes import NEEDED, SPLIT, kind_of_town, plans_by_run, prepare_further, split_yaml, tested_towns
 from irlvla.hesitation import hesitant_rows, hesitation_table
 from irlvla.params import Data
 from irlvla.scenes.samples import log_names, stratified, survey
@@ -30,11 +30,10 @@ NUM_SCENES = 2400
 SHOWN = ["scenes", "logs", "EP", "NC", "DAC", "score", "EP_difference", "EP_low", "EP_high"]
 
 
-def parts_of(samples: pd.DataFrame, tested: Collection[str]) -> dict[str, pd.Index]:
+def parts_of(samples: pd.DataFrame, tested: Collection[str]) -> dict[str, pd.Series]:
     """Tokens by what they are counted under: all, towns in which the main run is `tested`, further ones."""
-    token, known = pd.Index(samples["token"]), samples["town"].isin(tested).to_numpy()
-    parts = {"all": token, "test towns": token[known], "further towns": token[~known]}
-    return {name: tokens for name, tokens in parts.items() if len(tokens)}
+    by_kind = samples.groupby(kind_of_town(samples["town"], tested), sort=False)["token"]
+    return {"all": samples["token"], **dict(list(by_kind))}
 
 
 def score_logged_starts(root: Path, seeds: Sequence[int], num_scenes: int = NUM_SCENES) -> pd.DataFrame:
@@ -59,7 +58,7 @@ def score_logged_starts(root: Path, seeds: Sequence[int], num_scenes: int = NUM_
         raise ValueError(f"{listed}: imitation nearly stops in none of {len(samples)} scenes; nothing to compare")
     of_token = samples.set_index("token")
     logs, drawn = of_token["log_name"].rename("logs"), (evaluation["bootstrap_samples"], evaluation["seed"])
-    parts = parts_of(samples, set(known.loc[known["split"] == SPLIT, "town"]))
+    parts = parts_of(samples, tested_towns(known))
     whole = {name: single_table(rows[rows["token"].isin(part)], logs, *drawn) for name, part in parts.items()}
     among = {name: few[few["token"].isin(part)] for name, part in parts.items()}
     among |= dict(list(few.groupby(few["token"].map(of_token["scenario"]))))

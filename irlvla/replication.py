@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 
 from irlvla.evaluation import available_groups, evaluate
-from irlvla.further_scenes import NEEDED, SPLIT, plans_by_run, prepare_further, split_yaml
+from irlvla.further_scenes import NEEDED, SPLIT, kind_of_town, plans_by_run, prepare_further, split_yaml, tested_towns
 from irlvla.params import Data
 from irlvla.scenes.navsim import Dataset
 from irlvla.scenes.samples import survey_two_stage
@@ -33,9 +33,9 @@ def parts_of(groups: Sequence[Group], town: pd.Series, tested: Collection[str]) 
     `town` by token.
     """
     parts: dict[str, list[Group]] = {}
+    kind = kind_of_town(town, tested)
     for group in groups:
-        name = town[group.now]
-        for part in ("all", "test towns" if name in tested else "further towns", name):
+        for part in ("all", kind[group.now], town[group.now]):
             parts.setdefault(part, []).append(group)
     return parts
 
@@ -71,8 +71,7 @@ def replicate(root: Path, seeds: Sequence[int]) -> pd.DataFrame:
         plans = {agent: dict(zip(tokens, some, strict=True)) for agent, some in driven.items()}
         scores.append(evaluate(dataset, out / "contexts", groups, plans, evaluation["workers"]))
         scores[-1].to_csv(out / f"scores_seed{seed}.csv", index=False, float_format="%.6f")
-    tested = set(known.loc[known["split"] == SPLIT, "town"])
-    parts = parts_of(groups, samples.set_index("token")["town"], tested)
+    parts = parts_of(groups, samples.set_index("token")["town"], tested_towns(known))
     return write_tables(scores, parts, runs, evaluation["bootstrap_samples"], evaluation["seed"])
 
 
