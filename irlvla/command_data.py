@@ -15,9 +15,8 @@ from irlvla.accelerator import on_accelerator
 from irlvla.meta_actions import label
 from irlvla.models.semantic import CommandModel
 from irlvla.progress import progress
+from irlvla.scenes.scene import STATUS_COMMAND, STATUS_VELOCITY
 from irlvla.side_by_side import in_parts
-
-COMMAND, VELOCITY = slice(0, 4), slice(4, 6)  # columns of `Scene.status`
 
 
 class CommandDataset(Dataset):
@@ -38,8 +37,8 @@ class CommandDataset(Dataset):
             if len(paths) != len(cameras) or any(name not in path for name, path in zip(cameras, paths, strict=True)):
                 raise ValueError(f"{token}: images {list(paths)} are not of {list(cameras)}, in this order")
         now = targets["status"][:, -1]
-        self.command = now[:, COMMAND].argmax(axis=1)
-        self.speed_mps = np.hypot(*now[:, VELOCITY].T).astype(np.float32)
+        self.command = now[:, STATUS_COMMAND].argmax(axis=1)
+        self.speed_mps = np.hypot(*now[:, STATUS_VELOCITY].T).astype(np.float32)
         self.speed_id, self.path_id = label(targets["plan"], self.speed_mps)
 
     def __len__(self) -> int:

@@ -21,14 +21,12 @@ from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.models.semantic import CommandModel
 from irlvla.reranking import REWARD_TEMPERATURE, rated_candidates
 from irlvla.scenes.dataset import normalize_images
-from irlvla.scenes.scene import Scene
+from irlvla.scenes.scene import STATUS_COMMAND, STATUS_VELOCITY, Scene
 from irlvla.scenes.targets import camera_inputs
 from irlvla.world.rig import fitted_intrinsics
 
 Array = NDArray[np.float64]
 Agent = Callable[[Scene, NDArray[np.uint8]], Array]
-
-COMMAND, VELOCITY = slice(0, 4), slice(4, 6)  # columns of `Scene.status`
 
 
 @torch.no_grad()
@@ -38,8 +36,8 @@ def encode_scene(policy: Policy, command_model: CommandModel, scene: Scene, imag
     `images` (C, H, W, 3) of `command_model.cameras`, in the size that the policy was trained with.
     """
     status = scene.status()
-    command = torch.tensor([int(status[-1, COMMAND].argmax())])
-    speed_mps = torch.tensor([float(np.linalg.norm(status[-1, VELOCITY]))])
+    command = torch.tensor([int(status[-1, STATUS_COMMAND].argmax())])
+    speed_mps = torch.tensor([float(np.linalg.norm(status[-1, STATUS_VELOCITY]))])
     cameras = camera_inputs(scene, command_model.cameras)
     sizes = [tuple(size) for size in cameras["camera_size_px"].tolist()]
     intrinsics = [

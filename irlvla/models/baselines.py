@@ -9,15 +9,14 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from irlvla import PLAN_INTERVAL_S, PLAN_POSES
+from irlvla.scenes.scene import STATUS_VELOCITY
 
 Array = NDArray[np.float64]
-
-VELOCITY = slice(4, 6)  # columns of `Scene.status`
 
 
 def constant_velocity(status: Array) -> Array:
     """Plans (n, T, 3) straight ahead at the present speed, from ego status (n, H, 8)."""
-    speed_mps = np.linalg.norm(status[:, -1, VELOCITY], axis=-1)
+    speed_mps = np.linalg.norm(status[:, -1, STATUS_VELOCITY], axis=-1)
     time_s = PLAN_INTERVAL_S * np.arange(1, PLAN_POSES + 1)
     x = speed_mps[:, None] * time_s
     return np.stack([x, np.zeros_like(x), np.zeros_like(x)], axis=-1)

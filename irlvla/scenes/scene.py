@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 
 CATEGORIES = ("vehicle", "pedestrian", "bicycle", "traffic_cone", "barrier", "czone_sign", "generic_object")
 COMMANDS = ("left", "forward", "right", "unknown")  # order of the one-hot driving command
+STATUS_COMMAND, STATUS_VELOCITY = slice(0, 4), slice(4, 6)  # columns of `Scene.status`
 CAMERAS = ("CAM_F0", "CAM_L0", "CAM_L1", "CAM_L2", "CAM_R0", "CAM_R1", "CAM_R2", "CAM_B0")
 
 
