@@ -2,16 +2,23 @@
 
 An executed notebook is a result that must not depend on the clock, so under Papermill the bar is
 written past the kernel's captured streams to the terminal that started the run.
+
+One thread draws bars, in forked processes too. tqdm's own lock is shared with them, so that one that is killed while
+it draws would stop all others, and its monitoring thread may hold the lock at a fork: both are left out.
 """
 
 import os
 import sys
+import threading
 from collections.abc import Iterable
 from typing import TextIO
 
 from tqdm import tqdm
 
 UNDER_PAPERMILL = "IRLVLA_UNDER_PAPERMILL"  # set by papermill_engine.StageEngine
+
+tqdm.set_lock(threading.RLock())
+tqdm.monitor_interval = 0
 
 
 def terminal() -> TextIO:

@@ -27,6 +27,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
 
 from irlvla.losses import weighted
 from irlvla.progress import progress
@@ -164,6 +165,7 @@ class History(Callback):
 
     def __init__(self, path: Path, name: str):
         self.path, self.name, self.rows = path, name, []
+        self.bar: tqdm | None = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
@@ -192,6 +194,10 @@ class History(Callback):
 
     def on_train_end(self, trainer: lightning.Trainer, module: Stage) -> None:
         self.bar.close()
+
+    def on_exception(self, trainer: lightning.Trainer, module: Stage, exception: BaseException) -> None:
+        if self.bar is not None:
+            self.bar.close()
 
 
 def training_key(model: nn.Module, loss: Loss, train: Dataset, settings: Mapping[str, Any]) -> str:

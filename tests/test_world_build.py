@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickletools
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -88,10 +89,18 @@ def test_an_existing_dataset_is_left_alone(root: Path) -> None:
         build(root, SEED, [TINY], workers=1)
 
 
-def test_a_child_that_is_killed_is_not_a_rejected_draw() -> None:
-    with pytest.raises(ChildProcessError, match="killed by signal 9"):
-        isolated(lambda: os.kill(os.getpid(), signal.SIGKILL))
-    assert isolated(lambda: os._exit(1)) == "SUMO ended the process (exit code 1)"
+def test_no_process_is_forked_while_another_thread_of_the_build_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, fork, beside = set(threading.enumerate()), os.fork, []
+
+    def recorded() -> int:
+        beside.append(set(threading.enumerate()) - before)
+        return fork()
+
+    monkeypatch.setattr(os, "fork", recorded)
+    build(tmp_path / "data", SEED, [dataclasses.replace(TINY, groups=0)], workers=2)
+    assert beside == 3 * [set()]  # a town, two logs; the processes of their draws are forked by theirs
 
 
 def pickles(root: Path) -> list[Path]:

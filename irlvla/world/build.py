@@ -11,7 +11,6 @@ import re
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from irlvla.progress import progress
 from irlvla.scenes.town_map import TownMap
 from irlvla.world.export import log_frames, pickled, scene_tokens, synthetic_scene, token, write_file, write_split
 from irlvla.world.geopackage import VERSION, write_index, write_map
-from irlvla.world.isolation import isolated
+from irlvla.world.isolation import isolated, isolated_each
 from irlvla.world.ledger import Ledger, fingerprint
 from irlvla.world.network_map import Extraction, Rows
 from irlvla.world.quality import human_scores, shortcoming
@@ -103,11 +102,11 @@ def _maps(root: Path, towns: Sequence[Town], workers: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     (root / "sumo").mkdir()
     rows: dict[str, Rows] = defaultdict(lambda: defaultdict(list))
-    with ThreadPoolExecutor(workers) as pool:
-        layers_of_towns = pool.map(lambda town: isolated(_town_layers, root, town), towns)
-        for town, layers in zip(towns, progress(layers_of_towns, "towns", total=len(towns)), strict=True):
-            for layer, features in layers.items():
-                rows[town.map_name][layer].extend(features)
+    made = isolated_each(_town_layers, [(root, town) for town in towns], workers)
+    layers_of_towns = dict(progress(made, "towns", total=len(towns)))
+    for index, town in enumerate(towns):
+        for layer, features in layers_of_towns[index].items():
+            rows[town.map_name][layer].extend(features)
     for name in sorted(rows):
         write_map(root / "maps" / name / VERSION / "map.gpkg", rows[name])
     write_index(root / "maps")
@@ -131,25 +130,16 @@ def _warm_up(town_map: TownMap) -> None:
 
 
 def _logs(root: Path, ledger: Ledger, jobs: Sequence[Job], seed: int, workers: int) -> None:
-    """Make and write logs; the first error ends the build once the logs in work are finished."""
-
-    def finish(job: Job) -> None:
-        made = _log(job, seed)
+    """Make and write logs; the first error ends the build."""
+    made_logs = isolated_each(_log, [(job, seed) for job in jobs], workers)
+    for index, made in progress(made_logs, "logs", total=len(jobs)):
         for path, content in made.files.items():
             write_file(root / path, content)
-        ledger.write(job.log_name, made.facts)
-
-    pool = ThreadPoolExecutor(workers)
-    try:
-        running = [pool.submit(finish, job) for job in jobs]
-        for done in progress(as_completed(running), "logs", total=len(jobs)):
-            done.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+        ledger.write(jobs[index].log_name, made.facts)
 
 
 def _log(job: Job, seed: int) -> Made:
-    """Draw until a draw is accepted. Which one that is depends on the seed and the job alone."""
+    """Draw, each time in a process of its own, until a draw is accepted: which depends on seed and job alone."""
     names, rejections = job.place.town.scenarios or tuple(SCENARIOS), []
     for attempt in range(DRAWS):
         scenario = names[(job.index + attempt // DRAWS_PER_SCENARIO) % len(names)]
