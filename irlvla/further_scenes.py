@@ -1,8 +1,8 @@
 """Scenes of a dataset that was made after all training, planned by the policies of a finished study.
 
-Nothing is trained: the scenes are prepared as by notebook 01, read by the vision-language model and by each seed's
-encoders, and planned by each seed's policies. `replication.py` scores two-stage groups of them, `logged_starts.py`
-single scenes.
+The scenes are prepared as by notebook 01, read by the vision-language model and by each seed's encoders, and planned by
+each seed's policies. `replication.py` scores two-stage groups of them, `logged_starts.py` single scenes;
+`unlabelled.py` trains in such scenes.
 
     n scenes   T plan poses
 """
@@ -53,6 +53,12 @@ def kind_of_town(town: pd.Series, tested: Collection[str]) -> pd.Series:
     return town.isin(tested).map({True: "test towns", False: "further towns"})
 
 
+def recipe_of(root: Path, out: Path, p: Data) -> Recipe:
+    """What notebook 01 would make of the scenes of `root`, below `out`."""
+    area = (tuple(p.x_range_m), tuple(p.y_range_m))
+    return Recipe(root, out, tuple(p.cameras), tuple(p.image_size), p.images, p.bev_cells, *area, p.seed)
+
+
 def prepare_further(root: Path, split: str, samples: pd.DataFrame, out: Path, p: Data, known: pd.DataFrame) -> None:
     """Write images, targets and scoring contexts of the scenes `samples` of a split of `root` below `out`.
 
@@ -61,22 +67,31 @@ def prepare_further(root: Path, split: str, samples: pd.DataFrame, out: Path, p:
     seen = set(known.loc[known["split"] != SPLIT, "town"]) & set(samples["town"])
     if seen:
         raise ValueError(f"{split_yaml(root, split)}: policies were trained or chosen on {min(seen)}; use other towns")
-    area = (tuple(p.x_range_m), tuple(p.y_range_m))
-    recipe = Recipe(root, out, tuple(p.cameras), tuple(p.image_size), p.images, p.bev_cells, *area, p.seed)
-    prepare(recipe, samples, {split: split_yaml(root, split)}, p.workers)
+    prepare(recipe_of(root, out, p), samples, {split: split_yaml(root, split)}, p.workers)
 
 
-def encoded(policy: Policy, scenes: SceneDataset) -> agents.Tokens:
-    """Tokens of all scenes, by the encoders of a policy."""
-    arrays = encode_dataset(policy, scenes, BATCH_SIZE)
-    return {kind: torch.from_numpy(values) for kind, values in arrays.items()}
+def read_scenes(out: Path, split: str, main_run: Path, p: Data) -> SceneDataset:
+    """Prepared scenes of a split, read by the vision-language model of the main run, which all runs share."""
+    targets, blobs = load_targets(out / "scenes" / f"{split}.npz"), out / "sensor_blobs"
+    command_model = load_command_model(main_run / "semantic_reasoning" / "vlm")
+    meta = answer_all(command_model, CommandDataset(targets, blobs, p.cameras), BATCH_SIZE, "meta tokens")["meta"]
+    return SceneDataset(targets, blobs, Policy.load(main_run / "imitation" / "policy.pt").image_hw, meta)
+
+
+def encoded(run: Path, scenes: SceneDataset) -> tuple[agents.Tokens, agents.Tokens]:
+    """Tokens of all scenes by the encoders of a run: what its policies read, and what its reward model reads."""
+
+    def tokens(folder: Path) -> agents.Tokens:
+        arrays = encode_dataset(Policy.load(folder / "policy.pt"), scenes, BATCH_SIZE)
+        return {kind: torch.from_numpy(values) for kind, values in arrays.items()}
+
+    cached, seeing = tokens(run / "imitation"), reward_encoders(run)
+    return cached, cached if seeing == run / "imitation" else tokens(seeing)
 
 
 def learned_plans(run: Path, scenes: SceneDataset, pairs: FramePairs) -> Plans:
     """What the policies of a run drive in n scenes, as in notebook 07."""
-    imitation, seeing = Policy.load(run / "imitation" / "policy.pt"), reward_encoders(run)
-    cached = encoded(imitation, scenes)
-    judged = cached if seeing == run / "imitation" else encoded(Policy.load(seeing / "policy.pt"), scenes)
+    imitation, (cached, judged) = Policy.load(run / "imitation" / "policy.pt"), encoded(run, scenes)
     reward_model = RewardEnsemble.load(run / "reward_world_model" / "reward_model.pt")
     verified, reinforced = (Policy.load(run / "reinforcement" / name) for name in ("policy_rlvr.pt", "policy.pt"))
     rated = [rated_candidates(policy, reward_model, cached, judged) for policy in (imitation, reinforced)]
@@ -94,13 +109,9 @@ def plans_by_run(samples: pd.DataFrame, out: Path, p: Data, folders: Sequence[Pa
 
     The first is the main run, whose vision-language model all runs share.
     """
-    targets, tokens = load_targets(out / "scenes" / f"{SPLIT}.npz"), samples["token"].tolist()
-    contexts, blobs = out / "contexts", out / "sensor_blobs"
-    command_model = load_command_model(folders[0] / "semantic_reasoning" / "vlm")
-    meta = answer_all(command_model, CommandDataset(targets, blobs, p.cameras), BATCH_SIZE, "meta tokens")["meta"]
-    scenes = SceneDataset(targets, blobs, Policy.load(folders[0] / "imitation" / "policy.pt").image_hw, meta)
+    scenes, tokens, contexts = read_scenes(out, SPLIT, folders[0], p), samples["token"].tolist(), out / "contexts"
     pairs = FramePairs.load(samples, tokens, contexts)
     rules = (agents.pdm_closed_plan(ScoringContext.load(contexts / f"{token}.npz")) for token in tokens)
-    marks = {"constant velocity": constant_velocity(targets["status"]), "PDM-Closed": np.stack(list(rules))}
+    marks = {"constant velocity": constant_velocity(scenes.columns["status"]), "PDM-Closed": np.stack(list(rules))}
     for run in folders:
         yield marks | learned_plans(run, scenes, pairs)

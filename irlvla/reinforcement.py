@@ -26,7 +26,7 @@ from irlvla.diffusion import Chain, TruncatedSchedule, replay_chain, sample_chai
 from irlvla.epdms.scores import SUB_SCORES
 from irlvla.frame_pairs import FramePairs
 from irlvla.models.planner import Planner
-from irlvla.models.policy import best_plan
+from irlvla.models.policy import Policy, best_plan
 from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.models.reward_model import compose
 from irlvla.reward_data import Candidates, score_candidates
@@ -243,31 +243,27 @@ def update(
 
 
 def train(
-    planner: Planner,
-    critic: Critic,
-    reward: Reward,
-    cached: Tokens,
-    pairs: FramePairs,
-    anchors: Tensor,
-    schedule: TruncatedSchedule,
-    s: Settings,
-    generator: torch.Generator,
+    policy: Policy, reward: Reward, cached: Tokens, pairs: FramePairs, s: Settings, generator: torch.Generator
 ) -> Iterator[Figures]:
-    """Improve `planner` and `critic` in place by PPO; yields the figures of each iteration when it is done.
+    """Improve the planner of `policy` in place by PPO; yields the figures of each iteration when it is done.
 
     Args:
-        planner: its present state is the imitation policy that behaviour cloning refers to; in evaluation mode, as
+        policy: its present planner is the imitation policy that behaviour cloning refers to; in evaluation mode, as
             dropout would make the old and the new policy differ by chance.
         cached: tokens of all training scenes; `reward` gets row numbers into them.
         pairs: which of these scenes follow which, for extended comfort.
-        anchors: (K, T, 3) normalised.
+        generator: its seed is also that of the critic's first weights.
 
     Raises ValueError if the planner is in training mode or if there are fewer anchors than the settings ask for.
     """
+    planner, schedule, anchors = policy.planner, policy.schedule, policy.normalizer.normalize(policy.anchors)
     if planner.training:
-        raise ValueError("the planner must be in evaluation mode: planner.eval()")
+        raise ValueError("the planner must be in evaluation mode: policy.eval()")
     if s.anchors > len(anchors):
         raise ValueError(f"ppo.anchors: {s.anchors} of a policy that has {len(anchors)}; ask for fewer")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator.initial_seed())
+        critic = Critic(next(iter(cached.values())).shape[-1], len(cached), len(anchors))
     reference = copy.deepcopy(planner).requires_grad_(False)
     trained = ((planner, s.learning_rate), (critic, s.critic_learning_rate))
     optimizer = torch.optim.Adam([{"params": module.parameters(), "lr": rate} for module, rate in trained], fused=True)

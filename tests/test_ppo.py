@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -209,7 +210,7 @@ def bandit_run(baseline: str, cloning_weight: float = 0.0, sampled_anchors: int 
     torch.manual_seed(0)
     side = torch.tensor([-1.0, 1.0]).repeat(16)
     status = torch.stack([side, -side], dim=-1)[:, None]
-    policy, critic = Bandit().eval(), reinforcement.Critic(2, 1, 2)
+    planner = Bandit().eval()
     optimum = torch.stack([torch.full((PLAN_POSES, 3), 1.0), torch.full((PLAN_POSES, 3), -0.5)])
 
     def reward(scenes, plans, extended):
@@ -220,10 +221,15 @@ def bandit_run(baseline: str, cloning_weight: float = 0.0, sampled_anchors: int 
 
     numbers = bandit_settings(baseline, cloning_weight, sampled_anchors)
     generator = torch.Generator().manual_seed(0)
-    anchors, schedule = torch.zeros(2, PLAN_POSES, 3), TruncatedSchedule(2)
+    policy = SimpleNamespace(
+        planner=planner,
+        normalizer=planner.normalizer,
+        anchors=torch.zeros(2, PLAN_POSES, 3),
+        schedule=TruncatedSchedule(2),
+    )
     cached, alone = {"status": status}, FramePairs(torch.full((32,), -1), np.zeros((32, NUM_COLUMNS)))
-    history = list(reinforcement.train(policy, critic, reward, cached, alone, anchors, schedule, numbers, generator))
-    return policy, optimum, history
+    history = list(reinforcement.train(policy, reward, cached, alone, numbers, generator))
+    return planner, optimum, history
 
 
 @pytest.mark.parametrize("baseline", ["group", "critic"])

@@ -17,6 +17,7 @@ from irlvla import (
     reward_towns,
     study,
     training_bench,
+    unlabelled,
     validation,
 )
 from irlvla.params import ClosedLoop, DriverName
@@ -75,11 +76,13 @@ def test_the_matrix_runs_the_learning_stages_from_their_own_notebooks():
     stages = yaml.safe_load((ROOT / "notebooks" / "study" / "dvc.yaml").read_text())["stages"]
     ablations, driving = ("ablation", "ablation_main"), ("closed_loop_main", "closed_loop", "closed_loop_table")
     tables = ("table", "hesitation", "validation", "reward_towns", "exploitation")
-    again = ("towns", "replication", "logged_starts")
+    again = ("towns", "replication", "logged_starts", "unlabelled_towns", "unlabelled")
     assert tuple(stages) == (*study.LEARNING, *ablations, *tables, *again, *driving)
-    assert f"build {stages['towns']['outs'][0]} " in stages["towns"]["cmd"]
-    for name in again[1:]:
-        assert stages[name]["cmd"] == f"python -m irlvla.{name} {stages['towns']['outs'][0]} 1 2"
+    made = {name: stages[name]["outs"][0] for name in ("towns", "unlabelled_towns")}
+    assert all(f"build {folder} " in stages[name]["cmd"] for name, folder in made.items())
+    for name, folder in {"replication": made["towns"], "logged_starts": made["towns"],
+                         "unlabelled": f"{made['unlabelled_towns']} {made['towns']}"}.items():  # fmt: skip
+        assert stages[name]["cmd"] == f"python -m irlvla.{name} {folder} 1 2"
     assert stages["closed_loop_main"]["cmd"] == f"python -m irlvla.study run closed_loop {study.MAIN_SEED}"
     for name in (*study.LEARNING, "closed_loop"):
         assert stages[name]["cmd"] == f"python -m irlvla.study run {name} ${{item.seed}}"
@@ -130,6 +133,7 @@ def test_without_a_main_run_a_seed_says_what_is_missing(tmp_path, monkeypatch):
         (reward_towns.main, ["1"], "runs/data"),
         (replication.main, ["other", "1"], "runs/data"),
         (logged_starts.main, ["other", "1"], "runs/data"),
+        (unlabelled.main, ["fresh", "other", "1"], "runs/data"),
         (exploitation.main, ["runs"], "runs/data"),
         (training_bench.main, ["runs"], "runs/data"),
         (ablation.main, ["runs", "out", "--seed", "0"], "runs/data"),

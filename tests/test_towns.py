@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sumolib
 
-from irlvla.world.further_towns import FURTHER_TOWNS
+from irlvla.world.further_towns import FURTHER_TOWNS, UNLABELLED_TOWNS
 from irlvla.world.street_plan import blocks, lengthened, motorway
 from irlvla.world.town import TOWNS, Town, build_network, network_offset
 
@@ -32,7 +32,7 @@ def test_there_are_a_hundred_logs_and_forty_groups_outside_training():
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_towns_of_one_map_have_ids_and_places_of_their_own(split):
-    towns = [town for town in (TOWNS | FURTHER_TOWNS).values() if town.split == split]
+    towns = [town for town in (TOWNS | FURTHER_TOWNS | UNLABELLED_TOWNS).values() if town.split == split]
     first = sorted(town.first_fid for town in towns)
     assert min(np.diff(first), default=1_000_000) >= 1_000_000
     places = np.array([town.origin for town in towns if town.origin is not None])
@@ -43,6 +43,11 @@ def test_towns_of_one_map_have_ids_and_places_of_their_own(split):
 def test_further_towns_are_test_towns_that_the_dataset_lacks():
     assert len(FURTHER_TOWNS) == 4 and not set(FURTHER_TOWNS) & set(TOWNS)
     assert all(town.split == "test" and town.groups == town.logs for town in FURTHER_TOWNS.values())
+
+
+def test_towns_that_nobody_labels_are_training_towns_that_the_dataset_lacks():
+    assert not set(UNLABELLED_TOWNS) & set(TOWNS | FURTHER_TOWNS)
+    assert all(town.split == "train" and not town.groups for town in UNLABELLED_TOWNS.values())
 
 
 @pytest.mark.parametrize("name", ["larch", "elm"])

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from irlvla.world.build import build, summary
 from irlvla.world.check import check
-from irlvla.world.further_towns import FURTHER_TOWNS
+from irlvla.world.further_towns import FURTHER_TOWNS, UNLABELLED_TOWNS
 from irlvla.world.report import report
 from irlvla.world.town import TOWNS
 
-EVERY_TOWN = TOWNS | FURTHER_TOWNS
+EVERY_TOWN = TOWNS | FURTHER_TOWNS | UNLABELLED_TOWNS
 
 
 def main() -> int:

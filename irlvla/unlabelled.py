@@ -1,0 +1,137 @@
+"""PPO where nobody labelled anything: in towns made afterwards, on the reward model that a finished study has.
+
+    python -m irlvla.unlabelled FRESH OTHER SEED...     the main run and these seeds of `make study`
+
+EPDMS as a reward needs map and tracks of every scene that PPO visits. The reward model needs what the policy sees
+anyway, so PPO may go on wherever there are images and the ego's own motion. Here each seed's imitation policy is
+improved by its own reward model, with the settings of notebook 06, in the windows and moved starts of FRESH's training
+split: as many as notebook 06 has, in towns of which nothing else was trained, scored or chosen. It is judged in the
+groups of OTHER that `replication.py` has prepared and scored, beside imitation and IRL-VLA, whose PPO saw the scenes
+that its reward model had learned from.
+
+`runs/study/unlabelled.csv` (.md, .tex) has the scores against imitation, in all towns of OTHER, in those in which the
+main run is tested, and in further ones.
+"""
+
+import argparse
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+
+from irlvla import agents
+from irlvla.evaluation import available_groups, evaluate
+from irlvla.frame_pairs import FramePairs
+from irlvla.further_scenes import NEEDED, SPLIT, encoded, read_scenes, recipe_of, split_yaml, tested_towns
+from irlvla.models.policy import Policy
+from irlvla.models.reward_ensemble import RewardEnsemble
+from irlvla.params import Data, Reinforcement
+from irlvla.prerequisites import STUDY, require
+from irlvla.progress import progress
+from irlvla.reinforcement import Reward, Settings, Tokens, model_reward, train
+from irlvla.replication import SHOWN, parts_of
+from irlvla.scenes.navsim import Dataset
+from irlvla.scenes.prepare import Recipe, moved_starts, prepare
+from irlvla.scenes.samples import log_names, stratified, survey, survey_two_stage
+from irlvla.side_by_side import side_by_side
+from irlvla.study import MAIN_SEED, REFERENCE, REINFORCED, run_folders, seed_table
+from irlvla.tables import write_table
+
+TRAIN = "train"
+UNLABELLED = "IRL-VLA without labels"
+PARTS = ("all", "test towns", "further towns")
+
+
+def draw_scenes(recipe: Recipe, p: Data, taken: Collection[str]) -> pd.DataFrame:
+    """Windows and moved starts of the recipe's dataset, as many as notebook 01 takes for training.
+
+    Raises ValueError naming a town that is `taken`: known to the study, or what it is tested in.
+    """
+    listed, rng = split_yaml(recipe.root, TRAIN), np.random.default_rng(p.seed)
+    windows = survey(recipe.root, listed, TRAIN, log_names(listed, None), p.workers)
+    shared = set(windows["town"]) & set(taken)
+    if shared:
+        raise ValueError(f"{listed}: the study knows {min(shared)} or is tested there; use other towns")
+    originals = stratified(windows, p.train_samples, rng)
+    moved = moved_starts(recipe, listed, stratified(originals, p.perturbed_samples, rng), p.workers)
+    return pd.concat([originals, moved], ignore_index=True)
+
+
+def improved(policy: Policy, reward: Reward, cached: Tokens, pairs: FramePairs, s: Settings, seed: int) -> Policy:
+    """The policy after PPO, as in notebook 06."""
+    updates = train(policy, reward, cached, pairs, s, torch.Generator().manual_seed(seed))
+    for _ in progress(updates, f"PPO, seed {seed}", s.iterations):
+        pass
+    return policy
+
+
+def improve_all(
+    root: Path, out: Path, p: Data, taken: Collection[str], folders: Mapping[int, Path], reinforcement: Reinforcement
+) -> dict[int, Policy]:
+    """The policies of the runs in `folders`, by seed, after PPO in scenes of `root`, which are prepared below `out`."""
+    recipe = recipe_of(root, out, p)
+    samples = draw_scenes(recipe, p, taken)
+    prepare(recipe, samples, {TRAIN: split_yaml(root, TRAIN)}, p.workers)
+    scenes = read_scenes(out, TRAIN, folders[MAIN_SEED], p)
+    pairs, s = FramePairs.load(samples, samples["token"].tolist(), out / "contexts"), reinforcement.ppo.model_dump()
+    jobs = {}
+    for seed, run in folders.items():
+        cached, judged = encoded(run, scenes)
+        reward_model = RewardEnsemble.load(run / "reward_world_model" / "reward_model.pt")
+        reward = model_reward(reward_model, judged, reinforcement.pessimism)
+        policy = Policy.load(run / "imitation" / "policy.pt")
+        jobs[seed] = partial(improved, policy, reward, cached, pairs, Settings(**s), seed)
+    return side_by_side(jobs)
+
+
+def compare(fresh: Path, other: Path, seeds: Sequence[int]) -> pd.DataFrame:
+    """Improve the policies of the main run and the given seeds in `fresh`, score them in `other`; write the table.
+
+    Below runs/study/unlabelled: what notebook 01 would write of `fresh`, the policies, and their scores.
+    """
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    runs, p, evaluation = Path(params["runs"]), Data(**params["data"]), params["evaluation"]
+    folders = dict(zip((MAIN_SEED, *seeds), run_folders(runs, seeds, NEEDED), strict=True))
+    out, tested = runs / "study" / "unlabelled", runs / "study" / "replication"
+    scored = {seed: tested / f"scores_seed{seed}.csv" for seed in folders}
+    require(STUDY, tested / "contexts", *scored.values())
+    known = pd.read_csv(runs / "data" / "samples.csv")
+    samples = survey_two_stage(other, split_yaml(other, f"{SPLIT}_two_stage"), SPLIT, None)
+    taken = {*known["town"], *samples["town"]}
+    policies = improve_all(fresh, out, p, taken, folders, Reinforcement(**params["reinforcement"]))
+    dataset, tokens, scores = Dataset(other, split_yaml(other, f"{SPLIT}_two_stage")), samples["token"].tolist(), []
+    groups, scenes = available_groups(dataset.split.groups, tokens), read_scenes(tested, SPLIT, folders[MAIN_SEED], p)
+    for seed, run in folders.items():
+        policies[seed].save(out / f"policy_seed{seed}.pt")
+        plans = agents.policy_plans(policies[seed], encoded(run, scenes)[0])
+        driven = {UNLABELLED: dict(zip(tokens, plans, strict=True))}
+        rows = evaluate(dataset, tested / "contexts", groups, driven, evaluation["workers"])
+        rows.to_csv(out / f"scores_seed{seed}.csv", index=False, float_format="%.6f")
+        before = pd.read_csv(scored[seed])
+        scores.append(pd.concat([before[before["agent"].isin((REFERENCE, REINFORCED))], rows]))
+    parts = parts_of(groups, samples.set_index("token")["town"], tested_towns(known))
+    drawn = (evaluation["bootstrap_samples"], evaluation["seed"])
+    tables = {name: seed_table(scores, parts[name], *drawn) for name in PARTS if name in parts}
+    table = pd.concat(tables, names=["towns"])
+    note = f"{len(groups)} groups, {len(scores)} training seeds"
+    shows = "Two-stage EPDMS after PPO in towns without labels, difference from IRL-VLA-IL, 95 % intervals over groups"
+    write_table(table, runs / "study" / "unlabelled", shows, note)
+    return table
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write the table and print it."""
+    parser = argparse.ArgumentParser(prog="python -m irlvla.unlabelled", description=__doc__.splitlines()[0])
+    parser.add_argument("fresh", type=Path, help="dataset in NAVSIM format with a training split of other towns")
+    parser.add_argument("other", type=Path, help="dataset that `irlvla.replication` has scored")
+    parser.add_argument("seeds", type=int, nargs="*", help="of the study, beside the main run")
+    options = parser.parse_args(arguments)
+    print(compare(options.fresh, options.other, options.seeds)[SHOWN].round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()
