@@ -41,15 +41,19 @@ def parts_of(groups: Sequence[Group], town: pd.Series, tested: Collection[str]) 
 
 
 def write_tables(
-    scores: Sequence[pd.DataFrame], parts: Mapping[str, Sequence[Group]], runs: Path, samples: int, seed: int
-) -> pd.DataFrame:
-    """Write `seed_table` of every part, against imitation and against IRL-VLA; returns the former."""
+    scores: Sequence[pd.DataFrame], parts: Mapping[str, Sequence[Group]], path_without_suffix: Path, samples: int,
+    seed: int,
+) -> pd.DataFrame:  # fmt: skip
+    """Write `seed_table` of every part, against imitation and, as `..._against_irl_vla`, against IRL-VLA.
+
+    Returns the former.
+    """
     note, tables = f"{len(parts['all'])} groups, {len(scores)} training seeds", []
-    for name, reference in {"replication": REFERENCE, "replication_against_irl_vla": REINFORCED}.items():
+    for suffix, reference in {"": REFERENCE, "_against_irl_vla": REINFORCED}.items():
         found = {part: seed_table(scores, groups, samples, seed, reference) for part, groups in parts.items()}
         tables.append(pd.concat(found, names=["towns"]))
         shows = f"Two-stage EPDMS in scenes made afterwards, difference from {reference}, 95 % intervals over groups"
-        write_table(tables[-1], runs / "study" / name, shows, note)
+        write_table(tables[-1], path_without_suffix.with_name(path_without_suffix.name + suffix), shows, note)
     return tables[0]
 
 
@@ -72,7 +76,8 @@ def replicate(root: Path, seeds: Sequence[int]) -> pd.DataFrame:
         scores.append(evaluate(dataset, out / "contexts", groups, plans, evaluation["workers"]))
         scores[-1].to_csv(out / f"scores_seed{seed}.csv", index=False, float_format="%.6f")
     parts = parts_of(groups, samples.set_index("token")["town"], tested_towns(known))
-    return write_tables(scores, parts, runs, evaluation["bootstrap_samples"], evaluation["seed"])
+    drawn = (evaluation["bootstrap_samples"], evaluation["seed"])
+    return write_tables(scores, parts, runs / "study" / "replication", *drawn)
 
 
 def main(arguments: list[str] | None = None) -> None:

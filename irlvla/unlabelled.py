@@ -5,12 +5,12 @@
 EPDMS as a reward needs map and tracks of every scene that PPO visits. The reward model needs what the policy sees
 anyway, so PPO may go on wherever there are images and the ego's own motion. Here each seed's imitation policy is
 improved by its own reward model, with the settings of notebook 06, in the windows and moved starts of FRESH's training
-split: as many as notebook 06 has, in towns of which nothing else was trained, scored or chosen. It is judged in the
-groups of OTHER that `replication.py` has prepared and scored, beside imitation and IRL-VLA, whose PPO saw the scenes
-that its reward model had learned from.
+split: as many as notebook 06 has, in towns that the study does not know. It is judged in the groups of OTHER that
+`replication.py` has prepared and scored, beside imitation and IRL-VLA, whose PPO saw the scenes that its reward model
+had learned from.
 
-`runs/study/unlabelled.csv` (.md, .tex) has the scores against imitation, in all towns of OTHER, in those in which the
-main run is tested, and in further ones.
+`runs/study/unlabelled.csv` (.md, .tex) has the scores against imitation, `unlabelled_against_irl_vla.csv` against
+IRL-VLA, by towns as in the tables of the replication.
 """
 
 import argparse
@@ -33,17 +33,15 @@ from irlvla.params import Data, Reinforcement
 from irlvla.prerequisites import STUDY, require
 from irlvla.progress import progress
 from irlvla.reinforcement import Reward, Settings, Tokens, model_reward, train
-from irlvla.replication import SHOWN, parts_of
+from irlvla.replication import SHOWN, parts_of, write_tables
 from irlvla.scenes.navsim import Dataset
 from irlvla.scenes.prepare import Recipe, moved_starts, prepare
 from irlvla.scenes.samples import log_names, stratified, survey, survey_two_stage
 from irlvla.side_by_side import side_by_side
-from irlvla.study import MAIN_SEED, REFERENCE, REINFORCED, run_folders, seed_table
-from irlvla.tables import write_table
+from irlvla.study import MAIN_SEED, REFERENCE, REINFORCED, run_folders
 
 TRAIN = "train"
 UNLABELLED = "IRL-VLA without labels"
-PARTS = ("all", "test towns", "further towns")
 
 
 def draw_scenes(recipe: Recipe, p: Data, taken: Collection[str]) -> pd.DataFrame:
@@ -89,7 +87,7 @@ def improve_all(
 
 
 def compare(fresh: Path, other: Path, seeds: Sequence[int]) -> pd.DataFrame:
-    """Improve the policies of the main run and the given seeds in `fresh`, score them in `other`; write the table.
+    """Improve the policies of the main run and the given seeds in `fresh`, score them in `other`; `write_tables` of it.
 
     Below runs/study/unlabelled: what notebook 01 would write of `fresh`, the policies, and their scores.
     """
@@ -115,12 +113,7 @@ def compare(fresh: Path, other: Path, seeds: Sequence[int]) -> pd.DataFrame:
         scores.append(pd.concat([before[before["agent"].isin((REFERENCE, REINFORCED))], rows]))
     parts = parts_of(groups, samples.set_index("token")["town"], tested_towns(known))
     drawn = (evaluation["bootstrap_samples"], evaluation["seed"])
-    tables = {name: seed_table(scores, parts[name], *drawn) for name in PARTS if name in parts}
-    table = pd.concat(tables, names=["towns"])
-    note = f"{len(groups)} groups, {len(scores)} training seeds"
-    shows = "Two-stage EPDMS after PPO in towns without labels, difference from IRL-VLA-IL, 95 % intervals over groups"
-    write_table(table, runs / "study" / "unlabelled", shows, note)
-    return table
+    return write_tables(scores, parts, runs / "study" / "unlabelled", *drawn)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -61,9 +61,9 @@ def test_groups_are_counted_for_all_towns_for_known_and_further_ones_and_for_eac
         for token, score in zip(tokens, np.repeat(values, 4), strict=True)
     ]
     parts = replication.parts_of(groups, pd.Series(np.repeat(["fir", "alder"], 4), index=tokens), {"fir", "hazel"})
-    table = replication.write_tables([pd.DataFrame(rows)], parts, tmp_path, 50, 0)
+    table = replication.write_tables([pd.DataFrame(rows)], parts, tmp_path / "table", 50, 0)
     gains = table.xs(("IRL-VLA", "stage_one"), level=("agent", "stage"))["difference"]
     expected = {"all": 0.2, "test towns": 0.1, "fir": 0.1, "further towns": 0.3, "alder": 0.3}
     assert gains.to_dict() == pytest.approx(expected)
-    against = pd.read_csv(tmp_path / "study" / "replication_against_irl_vla.csv", index_col=[0, 1, 2])
+    against = pd.read_csv(tmp_path / "table_against_irl_vla.csv", index_col=[0, 1, 2])
     assert against.loc[("alder", "IRL-VLA-IL", "stage_one"), "difference"] == pytest.approx(-0.3)
