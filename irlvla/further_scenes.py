@@ -78,20 +78,23 @@ def read_scenes(out: Path, split: str, main_run: Path, p: Data) -> SceneDataset:
     return SceneDataset(targets, blobs, Policy.load(main_run / "imitation" / "policy.pt").image_hw, meta)
 
 
-def encoded(run: Path, scenes: SceneDataset) -> tuple[agents.Tokens, agents.Tokens]:
-    """Tokens of all scenes by the encoders of a run: what its policies read, and what its reward model reads."""
+def encoded(policy: Policy, scenes: SceneDataset) -> agents.Tokens:
+    """Tokens of all scenes, by the encoders of a policy."""
+    arrays = encode_dataset(policy, scenes, BATCH_SIZE)
+    return {kind: torch.from_numpy(values) for kind, values in arrays.items()}
 
-    def tokens(folder: Path) -> agents.Tokens:
-        arrays = encode_dataset(Policy.load(folder / "policy.pt"), scenes, BATCH_SIZE)
-        return {kind: torch.from_numpy(values) for kind, values in arrays.items()}
 
-    cached, seeing = tokens(run / "imitation"), reward_encoders(run)
-    return cached, cached if seeing == run / "imitation" else tokens(seeing)
+def judged_tokens(run: Path, scenes: SceneDataset, cached: agents.Tokens) -> agents.Tokens:
+    """What the reward model of a run reads of all scenes: `cached`, the policy's, or by encoders of its own."""
+    seeing = reward_encoders(run)
+    return cached if seeing == run / "imitation" else encoded(Policy.load(seeing / "policy.pt"), scenes)
 
 
 def learned_plans(run: Path, scenes: SceneDataset, pairs: FramePairs) -> Plans:
     """What the policies of a run drive in n scenes, as in notebook 07."""
-    imitation, (cached, judged) = Policy.load(run / "imitation" / "policy.pt"), encoded(run, scenes)
+    imitation = Policy.load(run / "imitation" / "policy.pt")
+    cached = encoded(imitation, scenes)
+    judged = judged_tokens(run, scenes, cached)
     reward_model = RewardEnsemble.load(run / "reward_world_model" / "reward_model.pt")
     verified, reinforced = (Policy.load(run / "reinforcement" / name) for name in ("policy_rlvr.pt", "policy.pt"))
     rated = [rated_candidates(policy, reward_model, cached, judged) for policy in (imitation, reinforced)]

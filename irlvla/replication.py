@@ -10,13 +10,23 @@ imitation, `replication_against_irl_vla.csv` against IRL-VLA.
 
 import argparse
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
 from irlvla.evaluation import available_groups, evaluate
-from irlvla.further_scenes import NEEDED, SPLIT, kind_of_town, plans_by_run, prepare_further, split_yaml, tested_towns
+from irlvla.further_scenes import (
+    NEEDED,
+    SPLIT,
+    Plans,
+    kind_of_town,
+    plans_by_run,
+    prepare_further,
+    split_yaml,
+    tested_towns,
+)
 from irlvla.params import Data
 from irlvla.scenes.navsim import Dataset
 from irlvla.scenes.samples import survey_two_stage
@@ -24,6 +34,7 @@ from irlvla.scenes.split import Group
 from irlvla.study import MAIN_SEED, REFERENCE, REINFORCED, run_folders, seed_table
 from irlvla.tables import write_table
 
+TWO_STAGE = f"{SPLIT}_two_stage"
 SHOWN = ["seeds", "groups", "score", "difference", "low", "high", "least", "most"]
 
 
@@ -57,6 +68,33 @@ def write_tables(
     return tables[0]
 
 
+@dataclass(frozen=True)
+class TwoStageTest:
+    """The two-stage groups of a dataset's test split."""
+
+    samples: pd.DataFrame  # their scenes, as in `samples.py`
+    dataset: Dataset
+    groups: tuple[Group, ...]
+
+    @classmethod
+    def load(cls, root: Path) -> "TwoStageTest":
+        """Those of the dataset `root`."""
+        listed = split_yaml(root, TWO_STAGE)
+        samples, dataset = survey_two_stage(root, listed, SPLIT, None), Dataset(root, listed)
+        return cls(samples, dataset, available_groups(dataset.split.groups, samples["token"].tolist()))
+
+    def score(self, plans: Plans, contexts: Path, workers: int, path: Path) -> pd.DataFrame:
+        """Scores of the agents' plans in the order of `samples`, also written to `path`."""
+        driven = {agent: dict(zip(self.samples["token"], some, strict=True)) for agent, some in plans.items()}
+        scores = evaluate(self.dataset, contexts, self.groups, driven, workers)
+        scores.to_csv(path, index=False, float_format="%.6f")
+        return scores
+
+    def parts(self, known: pd.DataFrame) -> dict[str, list[Group]]:
+        """`parts_of` the groups, by the towns of the main run's table of samples `known`."""
+        return parts_of(self.groups, self.samples.set_index("token")["town"], tested_towns(known))
+
+
 def replicate(root: Path, seeds: Sequence[int]) -> pd.DataFrame:
     """Plan and score the groups of `root` with the main run and the given seeds; `write_tables` of it.
 
@@ -66,18 +104,14 @@ def replicate(root: Path, seeds: Sequence[int]) -> pd.DataFrame:
     runs, p, evaluation = Path(params["runs"]), Data(**params["data"]), params["evaluation"]
     folders, out = run_folders(runs, seeds, NEEDED), runs / "study" / "replication"
     known = pd.read_csv(runs / "data" / "samples.csv")
-    split = f"{SPLIT}_two_stage"
-    samples = survey_two_stage(root, split_yaml(root, split), SPLIT, None)
-    prepare_further(root, split, samples, out, p, known)
-    dataset, tokens, scores = Dataset(root, split_yaml(root, split)), samples["token"].tolist(), []
-    groups = available_groups(dataset.split.groups, tokens)
-    for seed, driven in zip((MAIN_SEED, *seeds), plans_by_run(samples, out, p, folders), strict=True):
-        plans = {agent: dict(zip(tokens, some, strict=True)) for agent, some in driven.items()}
-        scores.append(evaluate(dataset, out / "contexts", groups, plans, evaluation["workers"]))
-        scores[-1].to_csv(out / f"scores_seed{seed}.csv", index=False, float_format="%.6f")
-    parts = parts_of(groups, samples.set_index("token")["town"], tested_towns(known))
+    test = TwoStageTest.load(root)
+    prepare_further(root, TWO_STAGE, test.samples, out, p, known)
+    scores = [
+        test.score(plans, out / "contexts", evaluation["workers"], out / f"scores_seed{seed}.csv")
+        for seed, plans in zip((MAIN_SEED, *seeds), plans_by_run(test.samples, out, p, folders), strict=True)
+    ]
     drawn = (evaluation["bootstrap_samples"], evaluation["seed"])
-    return write_tables(scores, parts, runs / "study" / "replication", *drawn)
+    return write_tables(scores, test.parts(known), runs / "study" / "replication", *drawn)
 
 
 def main(arguments: list[str] | None = None) -> None:

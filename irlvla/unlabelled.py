@@ -24,19 +24,17 @@ import torch
 import yaml
 
 from irlvla import agents
-from irlvla.evaluation import available_groups, evaluate
 from irlvla.frame_pairs import FramePairs
-from irlvla.further_scenes import NEEDED, SPLIT, encoded, read_scenes, recipe_of, split_yaml, tested_towns
+from irlvla.further_scenes import NEEDED, SPLIT, encoded, judged_tokens, read_scenes, recipe_of, split_yaml
 from irlvla.models.policy import Policy
 from irlvla.models.reward_ensemble import RewardEnsemble
 from irlvla.params import Data, Reinforcement
 from irlvla.prerequisites import STUDY, require
 from irlvla.progress import progress
 from irlvla.reinforcement import Reward, Settings, Tokens, model_reward, train
-from irlvla.replication import SHOWN, parts_of, write_tables
-from irlvla.scenes.navsim import Dataset
+from irlvla.replication import SHOWN, TwoStageTest, write_tables
 from irlvla.scenes.prepare import Recipe, moved_starts, prepare
-from irlvla.scenes.samples import log_names, stratified, survey, survey_two_stage
+from irlvla.scenes.samples import log_names, stratified, survey
 from irlvla.side_by_side import side_by_side
 from irlvla.study import MAIN_SEED, REFERENCE, REINFORCED, run_folders
 
@@ -75,14 +73,14 @@ def improve_all(
     samples = draw_scenes(recipe, p, taken)
     prepare(recipe, samples, {TRAIN: split_yaml(root, TRAIN)}, p.workers)
     scenes = read_scenes(out, TRAIN, folders[MAIN_SEED], p)
-    pairs, s = FramePairs.load(samples, samples["token"].tolist(), out / "contexts"), reinforcement.ppo.model_dump()
-    jobs = {}
+    pairs = FramePairs.load(samples, samples["token"].tolist(), out / "contexts")
+    settings, jobs = Settings(**reinforcement.ppo.model_dump()), {}
     for seed, run in folders.items():
-        cached, judged = encoded(run, scenes)
-        reward_model = RewardEnsemble.load(run / "reward_world_model" / "reward_model.pt")
-        reward = model_reward(reward_model, judged, reinforcement.pessimism)
         policy = Policy.load(run / "imitation" / "policy.pt")
-        jobs[seed] = partial(improved, policy, reward, cached, pairs, Settings(**s), seed)
+        reward_model = RewardEnsemble.load(run / "reward_world_model" / "reward_model.pt")
+        cached = encoded(policy, scenes)
+        reward = model_reward(reward_model, judged_tokens(run, scenes, cached), reinforcement.pessimism)
+        jobs[seed] = partial(improved, policy, reward, cached, pairs, settings, seed)
     return side_by_side(jobs)
 
 
@@ -97,23 +95,18 @@ def compare(fresh: Path, other: Path, seeds: Sequence[int]) -> pd.DataFrame:
     out, tested = runs / "study" / "unlabelled", runs / "study" / "replication"
     scored = {seed: tested / f"scores_seed{seed}.csv" for seed in folders}
     require(STUDY, tested / "contexts", *scored.values())
-    known = pd.read_csv(runs / "data" / "samples.csv")
-    samples = survey_two_stage(other, split_yaml(other, f"{SPLIT}_two_stage"), SPLIT, None)
-    taken = {*known["town"], *samples["town"]}
+    known, test = pd.read_csv(runs / "data" / "samples.csv"), TwoStageTest.load(other)
+    taken = {*known["town"], *test.samples["town"]}
     policies = improve_all(fresh, out, p, taken, folders, Reinforcement(**params["reinforcement"]))
-    dataset, tokens, scores = Dataset(other, split_yaml(other, f"{SPLIT}_two_stage")), samples["token"].tolist(), []
-    groups, scenes = available_groups(dataset.split.groups, tokens), read_scenes(tested, SPLIT, folders[MAIN_SEED], p)
-    for seed, run in folders.items():
-        policies[seed].save(out / f"policy_seed{seed}.pt")
-        plans = agents.policy_plans(policies[seed], encoded(run, scenes)[0])
-        driven = {UNLABELLED: dict(zip(tokens, plans, strict=True))}
-        rows = evaluate(dataset, tested / "contexts", groups, driven, evaluation["workers"])
-        rows.to_csv(out / f"scores_seed{seed}.csv", index=False, float_format="%.6f")
+    scenes, scores = read_scenes(tested, SPLIT, folders[MAIN_SEED], p), []
+    for seed, policy in policies.items():
+        policy.save(out / f"policy_seed{seed}.pt")
+        plans = {UNLABELLED: agents.policy_plans(policy, encoded(policy, scenes))}
+        rows = test.score(plans, tested / "contexts", evaluation["workers"], out / f"scores_seed{seed}.csv")
         before = pd.read_csv(scored[seed])
         scores.append(pd.concat([before[before["agent"].isin((REFERENCE, REINFORCED))], rows]))
-    parts = parts_of(groups, samples.set_index("token")["town"], tested_towns(known))
     drawn = (evaluation["bootstrap_samples"], evaluation["seed"])
-    return write_tables(scores, parts, runs / "study" / "unlabelled", *drawn)
+    return write_tables(scores, test.parts(known), runs / "study" / "unlabelled", *drawn)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -221,12 +221,8 @@ def bandit_run(baseline: str, cloning_weight: float = 0.0, sampled_anchors: int 
 
     numbers = bandit_settings(baseline, cloning_weight, sampled_anchors)
     generator = torch.Generator().manual_seed(0)
-    policy = SimpleNamespace(
-        planner=planner,
-        normalizer=planner.normalizer,
-        anchors=torch.zeros(2, PLAN_POSES, 3),
-        schedule=TruncatedSchedule(2),
-    )
+    anchors, schedule = torch.zeros(2, PLAN_POSES, 3), TruncatedSchedule(2)
+    policy = SimpleNamespace(planner=planner, normalizer=planner.normalizer, anchors=anchors, schedule=schedule)
     cached, alone = {"status": status}, FramePairs(torch.full((32,), -1), np.zeros((32, NUM_COLUMNS)))
     history = list(reinforcement.train(policy, reward, cached, alone, numbers, generator))
     return planner, optimum, history
